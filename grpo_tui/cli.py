@@ -1,0 +1,162 @@
+"""The command line. Each command imports what it needs when it runs, so ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grpo_tui import __version__
+
+if TYPE_CHECKING:
+    from grpo_tui.config.schema import RunConfig
+
+RUNS_ROOT = Path("runs")
+"""Where runs go unless ``--out`` or GRPO_TUI_RUNS says otherwise."""
+
+EPILOG = """\
+examples:
+  grpo-tui                                      open the app; Enter trains the bundled tiny model
+  grpo-tui run --preset gsm8k --set lr=1e-5     open the app on a run, paused before step 1
+  grpo-tui train --preset tiny --steps 60       train without a screen
+  grpo-tui train --preset gsm8k --set data.source=train.jsonl --set model.source=model.gguf --json
+  grpo-tui resume runs/NAME                     go on where a run stopped
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code."""
+    # Idle OpenMP threads that spin steal the cores from the screen and the verifier; sleeping ones do not.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    arguments = build_parser().parse_args(argv)
+    from grpo_tui.config.errors import ConfigError
+    from grpo_tui.runs.schema import RunFileError
+
+    try:
+        return int(arguments.function(arguments))
+    except ConfigError as error:
+        return _complain(str(error), 2)
+    except RunFileError as error:
+        return _complain(str(error), 1)
+    except KeyboardInterrupt:
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="grpo-tui",
+        description="The debugger for reinforcement fine-tuning: watch, step and inspect GRPO.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"grpo-tui {__version__}")
+    parser.set_defaults(function=_welcome)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    run = commands.add_parser("run", help="open the app on a run, paused before step 1")
+    _add_run_options(run)
+    run.set_defaults(function=_run)
+
+    train = commands.add_parser("train", help="train without a screen")
+    _add_run_options(train)
+    train.add_argument("--steps", type=int, metavar="N", help="steps to train; short for --set run.steps=N")
+    train.add_argument("--json", action="store_true", help="one JSON object a step on stdout")
+    train.set_defaults(function=_train)
+
+    resume = commands.add_parser("resume", help="go on exactly where a run stopped")
+    resume.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    resume.add_argument("--headless", action="store_true", help="without a screen")
+    resume.add_argument("--steps", type=int, metavar="N", help="train up to step N in all instead of what was planned")
+    resume.add_argument("--json", action="store_true", help="with --headless: one JSON object a step on stdout")
+    resume.set_defaults(function=_resume)
+    return parser
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--preset", metavar="NAME", help="tiny (default), gsm8k, math or cmath")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file of settings, over the preset")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="one setting, over both"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (default: a new one below runs/)")
+
+
+def runs_root() -> Path:
+    """The folder that new runs are made in."""
+    return Path(os.environ.get("GRPO_TUI_RUNS") or RUNS_ROOT)
+
+
+def _config(arguments: argparse.Namespace) -> RunConfig:
+    from grpo_tui.config.load import load_config
+
+    overrides = list(arguments.overrides)
+    if getattr(arguments, "steps", None) is not None:
+        overrides.append(f"run.steps={arguments.steps}")
+    preset = arguments.preset or (None if arguments.config else "tiny")
+    return load_config(preset=preset, file=arguments.config, overrides=overrides)
+
+
+def _run_dir(arguments: argparse.Namespace, config: RunConfig) -> Path:
+    if arguments.out is not None:
+        return Path(arguments.out)
+    from grpo_tui.runs.store import new_run_dir
+
+    return new_run_dir(runs_root(), run_name(config))
+
+
+def run_name(config: RunConfig) -> str:
+    """The run's name: the one set, or model and data."""
+    if config.run.name:
+        return config.run.name
+    model, data = (Path(source).stem for source in (config.model.source, config.data.source))
+    return model if model == data else f"{model}-{data}"
+
+
+def _welcome(_arguments: argparse.Namespace) -> int:
+    from grpo_tui.tui.app import run_app
+
+    return run_app(config=None, runs_root=runs_root(), paused=False)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    config = _config(arguments)
+    from grpo_tui.tui.app import run_app
+
+    return run_app(config=config, runs_root=runs_root(), run_dir=_run_dir(arguments, config), paused=True)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    config = _config(arguments)
+    from grpo_tui.console import train
+
+    return train(config, _run_dir(arguments, config), resume=False, as_json=arguments.json)
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    from grpo_tui.config.load import load_config
+
+    run_dir: Path = arguments.run
+    if not (run_dir / "run.db").is_file():
+        return _complain(f"{run_dir} is not a run (it has no run.db); give the folder of one, e.g. below runs/", 2)
+    overrides = [f"run.steps={arguments.steps}"] if arguments.steps is not None else []
+    config = load_config(preset=None, file=run_dir / "config.toml", overrides=overrides)
+    if arguments.headless or arguments.json:
+        from grpo_tui.console import train
+
+        return train(config, run_dir, resume=True, as_json=arguments.json)
+    from grpo_tui.tui.app import run_app
+
+    return run_app(config=config, runs_root=runs_root(), resume=run_dir, paused=True)
+
+
+def _complain(message: str, code: int) -> int:
+    sys.stderr.write(f"grpo-tui: error: {message}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

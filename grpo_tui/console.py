@@ -1,0 +1,248 @@
+"""The engine without a screen: a progress line on stderr, or one JSON object a step on stdout."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from grpo_tui.config.schema import RunConfig
+from grpo_tui.engine.advice import USER_ERRORS
+from grpo_tui.engine.control import Control
+from grpo_tui.engine.runner import run_session
+from grpo_tui.events.commands import Stop
+from grpo_tui.events.records import EvalRecord, StepMetrics
+from grpo_tui.events.types import (
+    DataLoaded,
+    EvalFinished,
+    Event,
+    LoadingStage,
+    ModelLoaded,
+    Notice,
+    Progress,
+    RunStarted,
+    StepFinished,
+    StepStarted,
+    TrainerFailed,
+)
+
+EXIT_FAILED, EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
+
+
+def train(config: RunConfig, run_dir: Path, *, resume: bool, as_json: bool) -> int:
+    """Run to the end, and give the exit code. Ctrl-C saves and stops; a second one stops at once."""
+    control = Control(start_paused=False)
+    display = JsonDisplay() if as_json else LineDisplay()
+    with _signals(control) as received, display:
+        ended = run_session(
+            config,
+            run_dir=run_dir,
+            resume=resume,
+            control=control,
+            emit=display.emit,
+            progress=display.progress,
+            wait_on_failure=False,
+        )
+    if ended.reason == "failed":
+        return EXIT_USER_ERROR if display.failed_with in USER_ERRORS else EXIT_FAILED
+    say(f"run saved in {run_dir} after step {ended.finished_steps}")
+    if ended.reason == "stopped":
+        say(f"continue with: grpo-tui resume {run_dir} --headless")
+        return EXIT_TERMINATED if signal.SIGTERM in received else EXIT_INTERRUPTED
+    return 0
+
+
+def say(text: str) -> None:
+    """One line on stderr."""
+    sys.stderr.write(f"{text}\n")
+
+
+@contextmanager
+def _signals(control: Control) -> Iterator[list[int]]:
+    """Within: the first SIGINT or SIGTERM asks the engine to stop, a second SIGINT interrupts it."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(number)
+        control.send(Stop())
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+class Display:
+    """What both displays share: warnings and errors on stderr."""
+
+    failed_with = ""
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        """Leave the terminal clean."""
+
+    def emit(self, event: Event) -> None:
+        """Show an event."""
+        if isinstance(event, Notice) and event.level != "info":
+            self.line(f"{event.level}: {event.source}: {event.message}")
+        elif isinstance(event, TrainerFailed):
+            self.failed_with = event.kind
+            where = f"step {event.step}: " if event.step else ""
+            self.line(f"grpo-tui: error: {where}{event.message}")
+            if event.kind not in USER_ERRORS:
+                self.line(f"  {event.advice}")
+
+    def progress(self, progress: Progress) -> None:
+        """Show a gauge."""
+
+    def line(self, text: str) -> None:
+        """Print one line."""
+        say(text)
+
+
+class JsonDisplay(Display):
+    """One JSON object on stdout for each finished step and each evaluation."""
+
+    def emit(self, event: Event) -> None:
+        """Print steps and evaluations; warnings and errors go to stderr."""
+        if isinstance(event, StepFinished):
+            self._print(step_json(event.metrics))
+        elif isinstance(event, EvalFinished):
+            self._print(eval_json(event.result))
+        else:
+            super().emit(event)
+
+    def _print(self, data: dict[str, Any]) -> None:
+        sys.stdout.write(json.dumps(data, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+
+def step_json(metrics: StepMetrics) -> dict[str, Any]:
+    """A finished step as a JSON-ready object."""
+    return {field.name: _plain(getattr(metrics, field.name)) for field in dataclasses.fields(metrics)}
+
+
+def eval_json(result: EvalRecord) -> dict[str, Any]:
+    """An evaluation as a JSON-ready object."""
+    data = dataclasses.asdict(result)
+    return {"step": data.pop("step"), "eval": data}
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if hasattr(value, "items") else value
+
+
+class LineDisplay(Display):
+    """A progress bar with the present phase, and one line for each finished step."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        # soft_wrap: a step's line stays one line where stderr is a file. No markup: text may come from a model.
+        self._console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[now]}", markup=False),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+        )
+        self._bar = Bar(*columns, console=self._console, transient=True, refresh_per_second=5)
+        self._task = self._bar.add_task("loading", total=None, now="")
+        self._handlers: dict[type[Event], Callable[[Any], None]] = {
+            RunStarted: self._run_started,
+            LoadingStage: self._loading,
+            ModelLoaded: self._model,
+            DataLoaded: self._data,
+            StepStarted: self._step_started,
+            StepFinished: self._step_finished,
+            EvalFinished: self._eval_finished,
+        }
+
+    def __enter__(self) -> Display:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._bar.stop()
+
+    def line(self, text: str) -> None:
+        """Print one line above the bar."""
+        self._console.print(text)
+
+    def emit(self, event: Event) -> None:
+        """Show an event."""
+        handler = self._handlers.get(type(event))
+        if handler:
+            handler(event)
+        else:
+            super().emit(event)
+
+    def progress(self, progress: Progress) -> None:
+        """Show how far the present phase is."""
+        speed = f" {progress.tokens_per_second:.0f} tok/s" if progress.tokens_per_second else ""
+        self._bar.update(self._task, now=f"{progress.phase} {progress.done}/{progress.total} {progress.unit}{speed}")
+
+    def _run_started(self, event: RunStarted) -> None:
+        self._bar.update(self._task, total=event.total_steps, completed=event.finished_steps)
+        self.line(f"{event.name}: {event.total_steps} steps, in {event.run_dir}")
+
+    def _loading(self, event: LoadingStage) -> None:
+        self._bar.update(self._task, now=f"{event.name} {event.detail}")
+
+    def _model(self, event: ModelLoaded) -> None:
+        model = event.model
+        self.line(
+            f"{model.architecture} {model.num_parameters / 1e6:.1f} M parameters in {model.dtype} on {model.device}, "
+            f"{model.num_trainable / 1e6:.2f} M trained"
+        )
+
+    def _data(self, event: DataLoaded) -> None:
+        data = event.data
+        self.line(f"{data.num_train} problems, {data.num_eval} held out, {len(data.rejected)} kept out")
+
+    def _step_started(self, event: StepStarted) -> None:
+        if event.step:
+            self._bar.update(self._task, description=f"step {event.step}")
+
+    def _step_finished(self, event: StepFinished) -> None:
+        self._bar.update(self._task, completed=event.metrics.step)
+        self.line(step_line(event.metrics))
+
+    def _eval_finished(self, event: EvalFinished) -> None:
+        result = event.result
+        self.line(
+            f"held-out after step {result.step}: accuracy {result.accuracy:.3f} "
+            f"(95 % {result.low:.3f} to {result.high:.3f}, n={result.num_problems})"
+        )
+
+
+def step_line(metrics: StepMetrics) -> str:
+    """A finished step on one line."""
+    kl_ref = "–" if metrics.kl_ref is None else f"{metrics.kl_ref:.4f}"
+    line = (
+        f"step {metrics.step:>4}  reward {metrics.reward_mean:.3f}  accuracy {metrics.accuracy:.3f}  kl_ref {kl_ref}  "
+        f"entropy {metrics.entropy:.3f}  grad {metrics.grad_norm:.3f}  dead {metrics.num_degenerate_groups}  "
+        f"{metrics.mean_length:.0f} tok  {metrics.tokens_per_second:.0f} tok/s  {metrics.seconds:.2f} s"
+    )
+    return f"{line}  no update: {metrics.update_skipped}" if metrics.update_skipped else line

@@ -1,0 +1,164 @@
+"""Commands go in from any thread; the engine asks at its boundaries whether to go on. Needs no torch."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+
+from grpo_tui.events.commands import Command, Pause, Resume, Retry, StepOnce, StepPhase, Stop
+from grpo_tui.events.records import Mode, Phase
+from grpo_tui.events.types import Event, ModeChanged, PhaseFinished, PhaseStarted
+
+
+class StopRequested(Exception):  # noqa: N818  not an error: how a Stop leaves the step in progress
+    """Raised inside the engine when it was told to stop."""
+
+
+class Target(StrEnum):
+    """How far the engine may run."""
+
+    HERE = "here"
+    PHASE_END = "phase end"
+    STEP_END = "step end"
+    FREE = "free"
+
+
+_TARGETS: dict[type[Command], Target] = {
+    Resume: Target.FREE,
+    Pause: Target.HERE,
+    StepOnce: Target.STEP_END,
+    StepPhase: Target.PHASE_END,
+}
+
+
+class Control:
+    """The mailbox between the one who watches and the engine. All methods may be called from any thread."""
+
+    def __init__(self, start_paused: bool = True) -> None:
+        self._changed = threading.Condition()
+        self._target = Target.HERE if start_paused else Target.FREE
+        self._stop = False
+        self._retry = False
+
+    def send(self, command: Command) -> None:
+        """Take a command; it is obeyed at the engine's next boundary."""
+        with self._changed:
+            if isinstance(command, Stop):
+                self._stop = True
+            elif isinstance(command, Retry):
+                self._retry = True
+            else:
+                self._target = _TARGETS[type(command)]
+            self._changed.notify_all()
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether a Stop was sent."""
+        return self._stop
+
+    @property
+    def target(self) -> Target:
+        """How far the engine may run now."""
+        return self._target
+
+    def reached(self, boundary: Target) -> None:
+        """The engine reached the end of a phase or step: what was to run up to there is done."""
+        with self._changed:
+            if self._target is boundary:
+                self._target = Target.HERE
+
+    def wait_while_held(self) -> None:
+        """Block until the engine may go on.
+
+        Raises:
+            StopRequested: a Stop came.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._stop or self._target is not Target.HERE)
+            if self._stop:
+                raise StopRequested
+
+    def wait_after_failure(self) -> None:
+        """Block until someone asks to try again (Retry, or any command to run).
+
+        Raises:
+            StopRequested: a Stop came.
+        """
+        with self._changed:
+            # What ran into the error was to go no further; a command sent from now on says what next.
+            resume_as, self._target, self._retry = self._target, Target.HERE, False
+            self._changed.wait_for(lambda: self._stop or self._retry or self._target is not Target.HERE)
+            if self._stop:
+                raise StopRequested
+            if self._retry and self._target is Target.HERE:
+                self._target = resume_as
+            self._retry = False
+
+
+class Gate:
+    """The engine's side of :class:`Control`: boundaries, and the seconds of each phase without its pauses."""
+
+    def __init__(self, control: Control, emit: Callable[[Event], None]) -> None:
+        self._control = control
+        self._emit = emit
+        self._paused_seconds = 0.0
+        self.seconds_by_phase: dict[Phase, float] = {}
+
+    def between_steps(self, next_step: int) -> None:
+        """The boundary before a step. Blocks while paused."""
+        self.seconds_by_phase = {}
+        self._hold(f"before step {next_step}")
+
+    def after_step(self) -> None:
+        """A whole step is done."""
+        self._control.reached(Target.STEP_END)
+
+    @contextmanager
+    def phase(self, step: int, phase: Phase) -> Iterator[None]:
+        """One of the seven calls: held before it, timed through it."""
+        self._hold(f"before {phase}")
+        self._emit(PhaseStarted(time=time.time(), step=step, phase=phase))
+        started, paused_before = time.perf_counter(), self._paused_seconds
+        yield
+        seconds = time.perf_counter() - started - (self._paused_seconds - paused_before)
+        self.seconds_by_phase[phase] = seconds
+        self._emit(PhaseFinished(time=time.time(), step=step, phase=phase, seconds=seconds))
+        self._control.reached(Target.PHASE_END)
+
+    @contextmanager
+    def telling(self, step: int) -> Iterator[None]:
+        """The last phase: timed like the others, but neither held nor left, for the weights are already new."""
+        self._emit(PhaseStarted(time=time.time(), step=step, phase=Phase.EMIT))
+        started = time.perf_counter()
+        yield
+        seconds = self.seconds_by_phase[Phase.EMIT] = time.perf_counter() - started
+        self._emit(PhaseFinished(time=time.time(), step=step, phase=Phase.EMIT, seconds=seconds))
+        self._control.reached(Target.PHASE_END)
+
+    def tick(self, where: str) -> None:
+        """A boundary inside a phase: a sampled token, a scored group, a microbatch.
+
+        Raises:
+            StopRequested: a Stop came.
+        """
+        # The common case must cost nothing: two attribute reads, no lock.
+        if self._control.stop_requested:
+            raise StopRequested
+        if self._control.target is Target.HERE:
+            self._hold(where)
+
+    def _hold(self, where: str) -> None:
+        if self._control.stop_requested:
+            raise StopRequested
+        if self._control.target is not Target.HERE:
+            return
+        self._emit(ModeChanged(time=time.time(), mode=Mode.PAUSED, detail=where))
+        started = time.perf_counter()
+        try:
+            self._control.wait_while_held()
+        finally:
+            self._paused_seconds += time.perf_counter() - started
+        self._emit(ModeChanged(time=time.time(), mode=Mode.RUNNING))

@@ -1,0 +1,85 @@
+"""What a finished step measured, from its groups and its update."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from rewards.base import Verdict
+
+from grpo_tui.engine.trainer import Trainer
+from grpo_tui.engine.update import UpdateResult
+from grpo_tui.events.records import FloatArray, GroupRecord, Phase, StepMetrics
+
+
+def measure_step(
+    trainer: Trainer,
+    step: int,
+    groups: Sequence[GroupRecord],
+    result: UpdateResult,
+    kl_ref: Sequence[FloatArray] | None,
+    seconds_by_phase: Mapping[Phase, float],
+) -> StepMetrics:
+    """All numbers of a step, host-side."""
+    completions = [completion for group in groups for completion in group.completions]
+    rewards = np.array([completion.reward or 0.0 for completion in completions])
+    num_tokens = sum(completion.num_tokens for completion in completions)
+    verdicts = Counter(str(completion.verdict) for completion in completions)
+    sample_seconds = seconds_by_phase.get(Phase.SAMPLE, 0.0)
+    return StepMetrics(
+        step=step,
+        reward_mean=float(rewards.mean()),
+        reward_std=float(rewards.std(ddof=1)),
+        group_std_mean=float(np.mean([group.reward_std or 0.0 for group in groups])),
+        accuracy=verdicts[str(Verdict.CORRECT)] / len(completions),
+        component_means=_component_means(groups),
+        verdict_counts=dict(verdicts),
+        advantage_abs_mean=float(np.mean([abs(c.advantage or 0.0) for c in completions])),
+        kl_ref=float(np.concatenate(kl_ref).mean()) if kl_ref else None,
+        kl_old=result.kl_old,
+        entropy=float(np.concatenate([c.entropies_T for c in completions]).mean()),
+        loss=_mean(result.losses),
+        policy_loss=_mean(result.policy_losses),
+        kl_loss=_mean(result.kl_losses),
+        grad_norm=_mean(result.grad_norms),
+        clip_fraction=result.clip_fraction,
+        learning_rate=result.learning_rate,
+        num_optimizer_steps=result.num_optimizer_steps,
+        update_skipped=result.skipped,
+        num_completions=len(completions),
+        num_completion_tokens=num_tokens,
+        num_degenerate_groups=sum(group.degenerate for group in groups),
+        num_truncated=sum(completion.finish_reason == "length" for completion in completions),
+        mean_length=num_tokens / len(completions),
+        seconds=sum(seconds_by_phase.values()),
+        seconds_by_phase={str(phase): seconds for phase, seconds in seconds_by_phase.items()},
+        tokens_per_second=num_tokens / sample_seconds if sample_seconds else 0.0,
+        peak_memory_bytes=peak_memory_bytes(trainer.policy.device),
+        state_hash=trainer.state_hash(),
+    )
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Most memory held so far: of the device on CUDA, of this process on the CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _component_means(groups: Sequence[GroupRecord]) -> dict[str, float]:
+    values: dict[str, list[float]] = {}
+    for group in groups:
+        for completion in group.completions:
+            for name, score in completion.scores.items():
+                if score.value is not None:
+                    values.setdefault(name, []).append(score.value)
+    return {name: float(np.mean(column)) for name, column in values.items()}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else 0.0

@@ -1,0 +1,249 @@
+"""A whole run on one thread: load, step until done, survive errors, save, end. Torch is imported inside.
+
+The caller gives a :class:`~grpo_tui.engine.control.Control` and two functions: ``emit`` for events, which must
+take each, and ``progress`` for gauges, of which only the last matters.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grpo_tui.config.emit import to_toml
+from grpo_tui.config.schema import RunConfig
+from grpo_tui.config.validate import warnings_for
+from grpo_tui.engine.advice import advice_for, one_line
+from grpo_tui.engine.control import Control, Gate, StopRequested
+from grpo_tui.events.records import Mode
+from grpo_tui.events.types import (
+    CheckpointSaved,
+    Event,
+    LoadingStage,
+    ModeChanged,
+    Notice,
+    Progress,
+    RunEnded,
+    RunStarted,
+    TrainerFailed,
+)
+from grpo_tui.runs.checkpoints import checkpoint_step, latest
+from grpo_tui.runs.schema import RunFileError
+from grpo_tui.runs.writer import RunWriter
+
+if TYPE_CHECKING:
+    from grpo_tui.engine.trainer import Trainer
+
+
+def run_session(
+    config: RunConfig,
+    *,
+    run_dir: Path,
+    resume: bool,
+    control: Control,
+    emit: Callable[[Event], None],
+    progress: Callable[[Progress], None] = lambda _progress: None,
+    wait_on_failure: bool = True,
+) -> RunEnded:
+    """Run or resume, to the end or until stopped. Raises nothing: errors become events.
+
+    Args:
+        config: what to do. For a resumed run, the one in its folder.
+        run_dir: the run's folder; made when not resuming.
+        resume: go on from the newest checkpoint.
+        control: commands from outside.
+        emit: takes every event, on this thread.
+        progress: takes gauges, on this thread.
+        wait_on_failure: after an error wait for Retry or Stop; else end the run.
+    """
+    session = _Session(config, run_dir, resume, control, emit, progress, wait_on_failure)
+    return session.run()
+
+
+class _Session:
+    """The state of :func:`run_session`, so that its parts read in one go."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        run_dir: Path,
+        resume: bool,
+        control: Control,
+        emit: Callable[[Event], None],
+        progress: Callable[[Progress], None],
+        wait_on_failure: bool,
+    ) -> None:
+        self.config = config
+        self.run_dir = run_dir
+        self.resume = resume
+        self.control = control
+        self.outside = emit
+        self.progress = progress
+        self.wait_on_failure = wait_on_failure
+        self.writer: RunWriter | None = None
+        self.saved_step: int | None = None
+        self.evaluated_step: int | None = None
+        self.gate = Gate(control, self.emit)
+        self.cleanup = contextlib.ExitStack()
+        self.first_step = 0
+
+    def emit(self, event: Event) -> None:
+        """To the screen first, which must show it even if the disk refuses; then to the run file."""
+        self.outside(event)
+        if self.writer is not None:
+            self.writer.write(event)
+
+    def run(self) -> RunEnded:
+        """The whole session."""
+        with self.cleanup:
+            try:
+                trainer = self.start()
+            except StopRequested:
+                return self.end("stopped", self.first_step)
+            except Exception as error:
+                self.tell_failure(error, step=0, can_retry=False)
+                return self.end("failed", self.first_step)
+            self.cleanup.callback(trainer.close)
+            reason = self.save_at_end(trainer, self.train(trainer))
+            return self.end(reason, trainer.finished_steps)
+
+    # --- beginning ---------------------------------------------------------------------------------------
+    def start(self) -> Trainer:
+        """Open the run file, load everything, restore the checkpoint when resuming."""
+        checkpoint = latest(self.run_dir / "checkpoints") if self.resume else None
+        self.first_step = (checkpoint_step(checkpoint) or 0) if checkpoint else 0
+        if self.resume:
+            self.writer = RunWriter.open(self.run_dir, truncate_after=self.first_step)
+        else:
+            self.writer = RunWriter.create(self.run_dir, to_toml(self.config))
+        self.emit(
+            RunStarted(
+                time=time.time(),
+                run_dir=str(self.run_dir),
+                name=self.config.run.name or self.run_dir.name,
+                total_steps=self.config.run.steps,
+                finished_steps=self.first_step,
+                config_toml=to_toml(self.config),
+            )
+        )
+        for line in warnings_for(self.config):
+            self.emit(Notice(time=time.time(), level="warning", message=line, source="config"))
+        self.emit(LoadingStage(time=time.time(), name="importing torch", detail="and transformers, peft"))
+        trainer = self.load()
+        try:
+            if checkpoint is not None:
+                from grpo_tui.engine.checkpoint import load_checkpoint
+
+                self.emit(LoadingStage(time=time.time(), name="restoring checkpoint", detail=checkpoint.name))
+                load_checkpoint(trainer, checkpoint)
+                self.saved_step = trainer.finished_steps
+        except BaseException:
+            trainer.close()
+            raise
+        return trainer
+
+    def load(self) -> Trainer:
+        """Import the engine's heavy half and build the trainer."""
+        from grpo_tui.engine.libraries import libraries_to_notices
+        from grpo_tui.engine.trainer import Trainer
+
+        if self.control.stop_requested:
+            raise StopRequested
+        self.cleanup.enter_context(libraries_to_notices(self.emit_if_possible))
+        return Trainer.load(self.config, emit=self.emit, report=self.progress)
+
+    # --- middle ------------------------------------------------------------------------------------------
+    def train(self, trainer: Trainer) -> str:
+        """Step until the run is done; give the reason it ended."""
+        self.emit(ModeChanged(time=time.time(), mode=Mode.RUNNING))
+        while True:
+            try:
+                if not self.advance(trainer):
+                    return "finished"
+            except StopRequested:
+                return "stopped"
+            except Exception as error:
+                self.tell_failure(error, step=trainer.finished_steps + 1, can_retry=self.wait_on_failure)
+                if not self.wait_on_failure:
+                    return "failed"
+                try:
+                    self.control.wait_after_failure()
+                    self.emit_if_possible(ModeChanged(time=time.time(), mode=Mode.RUNNING))
+                except StopRequested:
+                    return "stopped"
+
+    def advance(self, trainer: Trainer) -> bool:
+        """Evaluate if due, then one step; False when the run is done."""
+        from grpo_tui.engine.evaluate import evaluate, is_due
+        from grpo_tui.engine.step import run_step
+
+        if self.writer is not None:
+            self.writer.flush()
+        done = trainer.finished_steps
+        if done > 0 and done != self.saved_step and done % self.config.run.checkpoint_every == 0:
+            self.save(trainer)
+        is_first_after_resume = self.resume and done == self.first_step and done > 0
+        if is_due(trainer) and self.evaluated_step != done and not is_first_after_resume:
+            if done == 0:
+                self.gate.between_steps(1)
+            evaluate(trainer, self.gate)
+            self.evaluated_step = done
+        if done >= self.config.run.steps:
+            return False
+        self.gate.between_steps(done + 1)
+        run_step(trainer, self.gate)
+        self.gate.after_step()
+        return True
+
+    def save(self, trainer: Trainer) -> None:
+        """Write a checkpoint."""
+        from grpo_tui.engine.checkpoint import save_checkpoint
+
+        path, num_bytes = save_checkpoint(trainer, self.run_dir / "checkpoints")
+        self.saved_step = trainer.finished_steps
+        self.emit(
+            CheckpointSaved(time=time.time(), step=trainer.finished_steps, path=str(path), num_bytes=num_bytes)
+        )
+
+    # --- end ---------------------------------------------------------------------------------------------
+    def save_at_end(self, trainer: Trainer, reason: str) -> str:
+        """Save unless the newest checkpoint is this state; an error here turns the ending into a failure."""
+        try:
+            if trainer.finished_steps != self.saved_step:
+                self.save(trainer)
+        except Exception as error:
+            self.tell_failure(error, step=trainer.finished_steps, can_retry=False)
+            return "failed"
+        return reason
+
+    def end(self, reason: str, finished_steps: int) -> RunEnded:
+        """Tell the end and let the run file go."""
+        ended = RunEnded(time=time.time(), reason=reason, finished_steps=finished_steps)
+        self.emit_if_possible(ended)
+        if self.writer is not None:
+            # What the disk did not take has been told already; the writer lets the run go all the same.
+            with contextlib.suppress(RunFileError):
+                self.writer.close()
+        return ended
+
+    def emit_if_possible(self, event: Event) -> None:
+        """Emit where the disk may refuse and there is nobody left to tell; the writer keeps the event."""
+        with contextlib.suppress(RunFileError):
+            self.emit(event)
+
+    def tell_failure(self, error: Exception, *, step: int, can_retry: bool) -> None:
+        """Turn an exception into an event."""
+        self.emit_if_possible(
+            TrainerFailed(
+                time=time.time(),
+                step=step,
+                kind=type(error).__name__,
+                message=one_line(error),
+                advice=advice_for(error),
+                traceback="".join(traceback.format_exception(error)),
+                can_retry=can_retry,
+            )
+        )

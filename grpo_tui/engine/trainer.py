@@ -1,0 +1,207 @@
+"""Everything a run holds in memory: policy, optimiser, problems, reward, sampler, and how many steps are done."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from rewards.compose import WeightedReward
+from rewards.registry import get_reward
+from torch import Tensor
+
+from grpo_tui.config.schema import RewardConfig, RunConfig
+from grpo_tui.data.order import ProblemOrder
+from grpo_tui.data.problem import DataError, Problem
+from grpo_tui.data.render import check_length, encode_prompt, render_prompt
+from grpo_tui.data.sources import load_problems
+from grpo_tui.engine.seeds import derived_seed
+from grpo_tui.events.records import DataRecord, ProblemRecord
+from grpo_tui.events.types import DataLoaded, Event, LoadingStage, ModelLoaded, Notice, Progress
+from grpo_tui.generation.trusted import TrustedSampler
+from grpo_tui.generation.types import Sampler
+from grpo_tui.policy.loading import load_policy
+from grpo_tui.policy.policy import Policy, tensor_bytes
+
+Emit = Callable[[Event], None]
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """A problem ready to be given to the model."""
+
+    problem: Problem
+    text: str
+    token_ids: tuple[int, ...]
+
+    def record(self) -> ProblemRecord:
+        """The same for the screen and the run file."""
+        return ProblemRecord(
+            id=self.problem.id,
+            question=self.problem.question,
+            prompt=self.text,
+            answer=self.problem.answer,
+            num_prompt_tokens=len(self.token_ids),
+            metadata=dict(self.problem.metadata),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """All that an update changes, copied."""
+
+    adapter: Mapping[str, Tensor]
+    optimizer: Mapping[str, Any]
+
+
+@dataclass(slots=True, kw_only=True)
+class Trainer:
+    """A run in memory. :func:`grpo_tui.engine.step.run_step` drives it; nothing else changes it."""
+
+    config: RunConfig
+    policy: Policy
+    optimizer: torch.optim.AdamW
+    prompts: Sequence[Prompt]
+    held_out: Sequence[Prompt]
+    order: ProblemOrder
+    reward: WeightedReward
+    sampler: Sampler
+    emit: Emit
+    report: Report
+    finished_steps: int = 0
+    _closed: bool = field(default=False, repr=False)
+
+    @classmethod
+    def load(cls, config: RunConfig, *, emit: Emit = lambda _event: None, report: Report = lambda _p: None) -> Trainer:
+        """Load model, data and reward as the config says, telling each stage as it begins.
+
+        Raises:
+            PolicyError: the model cannot be loaded or adapted.
+            DataError: there is nothing to train on.
+            ValueError: a reward that does not exist.
+        """
+
+        def say(name: str, detail: str = "") -> None:
+            emit(LoadingStage(time=time.time(), name=name, detail=detail))
+
+        say("starting verifier", f"{config.reward.workers} worker processes")
+        reward = make_reward(config.reward)
+        try:
+            reward.warm_up()
+            policy = load_policy(config.model, seed=config.run.seed, say=say)
+            emit(ModelLoaded(time=time.time(), model=policy.record()))
+            say("loading problems", config.data.source)
+            prompts, held_out = _load_prompts(config, policy, reward, emit)
+        except BaseException:
+            reward.close()
+            raise
+        return cls(
+            config=config,
+            policy=policy,
+            optimizer=make_optimizer(config, policy),
+            prompts=prompts,
+            held_out=held_out,
+            order=ProblemOrder(len(prompts), config.run.seed, config.data.shuffle),
+            reward=reward,
+            sampler=TrustedSampler(policy),
+            emit=emit,
+            report=report,
+        )
+
+    def snapshot(self) -> Snapshot:
+        """Copy what an update changes."""
+        return Snapshot(
+            adapter=self.policy.adapter_state(), optimizer=copy.deepcopy(self.optimizer.state_dict())
+        )
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Put a snapshot back, bitwise."""
+        self.policy.load_adapter_state(snapshot.adapter)
+        self.optimizer.load_state_dict(copy.deepcopy(dict(snapshot.optimizer)))
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def seed_step(self, step: int) -> None:
+        """Set torch's generators for a step: a function of (seed, step), so a retried step repeats itself."""
+        torch.manual_seed(derived_seed(self.config.run.seed, "update", step))
+
+    def state_hash(self) -> str:
+        """SHA-256 over adapter, optimiser and RNG: two runs that agree in it are the same run."""
+        digest = hashlib.sha256(str(self.finished_steps).encode())
+        for name, parameter in self.policy.trainable_parameters().items():
+            digest.update(name.encode())
+            digest.update(tensor_bytes(parameter))
+            for key, value in sorted(self.optimizer.state.get(parameter, {}).items()):
+                digest.update(key.encode())
+                digest.update(tensor_bytes(torch.as_tensor(value)))
+        digest.update(tensor_bytes(torch.get_rng_state()))
+        return digest.hexdigest()
+
+    def close(self) -> None:
+        """Free worker processes. Safe to call twice."""
+        if not self._closed:
+            self._closed = True
+            self.reward.close()
+
+
+def make_reward(config: RewardConfig) -> WeightedReward:
+    """The weighted reward a config asks for."""
+    parts = []
+    for name, weight in config.weights.items():
+        options: dict[str, Any] = {}
+        if name == "math":
+            options = {"workers": config.workers, "deadline_s": config.timeout_seconds}
+        parts.append((get_reward(name, **options), weight))
+    return WeightedReward(parts)
+
+
+def make_optimizer(config: RunConfig, policy: Policy) -> torch.optim.AdamW:
+    """AdamW over the adapter, in float32."""
+    optim = config.optim
+    return torch.optim.AdamW(
+        list(policy.trainable_parameters().values()),
+        lr=optim.lr,
+        betas=(optim.beta1, optim.beta2),
+        eps=optim.eps,
+        weight_decay=optim.weight_decay,
+        fused=True,
+    )
+
+
+def _load_prompts(
+    config: RunConfig, policy: Policy, reward: WeightedReward, emit: Emit
+) -> tuple[list[Prompt], list[Prompt]]:
+    """Problems that can be judged and that fit the model's context, rendered and encoded."""
+    loaded = load_problems(config.data, check_gold=reward.check_gold, need_held_out=config.eval.every > 0)
+    rejected = [str(problem) for problem in loaded.rejected]
+
+    def prepare(problems: Sequence[Problem]) -> list[Prompt]:
+        prepared = []
+        for problem in problems:
+            rendered = render_prompt(problem, policy.tokenizer, config.data)
+            ids = tuple(encode_prompt(rendered, policy.tokenizer))
+            complaint = check_length(len(ids), config.sampling.max_completion_tokens, policy.context_length)
+            if complaint:
+                rejected.append(f"{problem.id}: {complaint}")
+            else:
+                prepared.append(Prompt(problem=problem, text=rendered.text, token_ids=ids))
+        return prepared
+
+    train = prepare(loaded.train)
+    held_out = prepare(loaded.held_out[: config.eval.num_problems] if config.eval.every else ())
+    if not train:
+        raise DataError(
+            f"{config.data.source}: no problem is left to train on; {len(rejected)} were kept out, "
+            f"the last because {rejected[-1] if rejected else 'there were none'}"
+        )
+    record = DataRecord(
+        source=config.data.source, num_train=len(train), num_eval=len(held_out), rejected=tuple(rejected)
+    )
+    emit(DataLoaded(time=time.time(), data=record))
+    for line in (*loaded.notes, *(f"kept out: {line}" for line in rejected[:20])):
+        emit(Notice(time=time.time(), level="warning", message=line, source="data"))
+    return train, held_out

@@ -1,0 +1,40 @@
+"""Commands: the one door into a running engine. Frozen values, obeyed at the next boundary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Base of all commands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resume(Command):
+    """Run until told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause(Command):
+    """Stop at the next boundary (a phase, a microbatch, or a sampled token) and wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepOnce(Command):
+    """Run to the end of the present step, or through one whole step when between steps; then wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepPhase(Command):
+    """Run to the end of the present phase; then wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop(Command):
+    """Leave the step in progress, save, and end the engine thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry(Command):
+    """After a failure: take the failed step again from its start."""

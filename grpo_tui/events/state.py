@@ -1,0 +1,282 @@
+"""RunState: everything a screen may know, and :func:`reduce`, the one fold that makes it from events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+from grpo_tui.events.records import (
+    DataRecord,
+    EvalRecord,
+    GroupRecord,
+    Mode,
+    ModelRecord,
+    Phase,
+    StepDetail,
+    StepMetrics,
+)
+from grpo_tui.events.types import (
+    AdvantagesComputed,
+    CheckpointSaved,
+    DataLoaded,
+    EvalFinished,
+    Event,
+    GroupSampled,
+    GroupScored,
+    LoadingStage,
+    ModeChanged,
+    ModelLoaded,
+    Notice,
+    PhaseFinished,
+    PhaseStarted,
+    ReferenceComputed,
+    RunEnded,
+    RunStarted,
+    StepFinished,
+    StepStarted,
+    TrainerFailed,
+)
+
+RECENT_STEPS = 4
+"""Finished steps whose groups stay in memory; older ones are read from the run file."""
+LOG_LINES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of the log. ``level`` is ``info``, ``warning`` or ``error``."""
+
+    time: float
+    level: str
+    source: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunState:
+    """A run at one moment. Equal event sequences give equal states, live or replayed."""
+
+    run: RunStarted | None = None
+    mode: Mode = Mode.LOADING
+    mode_detail: str = ""
+    loading: tuple[LoadingStage, ...] = ()
+    model: ModelRecord | None = None
+    data: DataRecord | None = None
+    phase: Phase | None = None
+    """The phase in progress, or the one the engine stands before when paused between phases."""
+    phase_seconds: Mapping[Phase, float] = field(default_factory=lambda: MappingProxyType({}))
+    """Finished phases of the current step."""
+    current: StepDetail | None = None
+    """The step in progress; None between steps."""
+    recent: tuple[StepDetail, ...] = ()
+    history: tuple[StepMetrics, ...] = ()
+    """One entry per finished step, oldest first."""
+    evals: tuple[EvalRecord, ...] = ()
+    checkpoints: tuple[CheckpointSaved, ...] = ()
+    failure: TrainerFailed | None = None
+    """Set while the engine waits after an error."""
+    ended: RunEnded | None = None
+    log: tuple[LogLine, ...] = ()
+
+    @property
+    def last_step(self) -> int:
+        """Number of the last finished step; 0 before the first."""
+        return self.history[-1].step if self.history else 0
+
+    def detail(self, step: int) -> StepDetail | None:
+        """The step's groups if they are in memory."""
+        if self.current is not None and self.current.step == step:
+            return self.current
+        return next((detail for detail in self.recent if detail.step == step), None)
+
+
+def reduce(state: RunState, event: Event) -> RunState:
+    """Fold one event into the state. Unknown events leave it unchanged."""
+    handler = _HANDLERS.get(type(event))
+    return handler(state, event) if handler else state
+
+
+def _log(state: RunState, event: Event, level: str, source: str, message: str) -> tuple[LogLine, ...]:
+    return (*state.log[-(LOG_LINES - 1) :], LogLine(event.time, level, source, message))
+
+
+def _back_to(state: RunState, finished_steps: int) -> RunState:
+    """Leave what came after a step: it is an abandoned future (the run file keeps it)."""
+    return replace(
+        state,
+        history=tuple(m for m in state.history if m.step <= finished_steps),
+        evals=tuple(e for e in state.evals if e.step <= finished_steps),
+        checkpoints=tuple(c for c in state.checkpoints if c.step <= finished_steps),
+        recent=tuple(d for d in state.recent if d.step <= finished_steps),
+    )
+
+
+def _run_started(state: RunState, event: RunStarted) -> RunState:
+    verb = "resumed after step" if event.finished_steps else "started, step"
+    message = f"{event.name} {verb} {event.finished_steps} of {event.total_steps}"
+    return replace(
+        _back_to(state, event.finished_steps),
+        run=event,
+        mode=Mode.LOADING,
+        mode_detail="",
+        loading=(),
+        current=None,
+        phase=None,
+        phase_seconds=MappingProxyType({}),
+        failure=None,
+        ended=None,
+        log=_log(state, event, "info", "run", message),
+    )
+
+
+def _mode_changed(state: RunState, event: ModeChanged) -> RunState:
+    failure = None if event.mode in (Mode.RUNNING, Mode.PAUSED) else state.failure
+    return replace(state, mode=event.mode, mode_detail=event.detail, failure=failure)
+
+
+def _step_started(state: RunState, event: StepStarted) -> RunState:
+    if event.step <= state.last_step:  # taken again after it had finished
+        state = _back_to(state, event.step - 1)
+    return replace(state, current=StepDetail(step=event.step), phase=None, phase_seconds=MappingProxyType({}))
+
+
+def _phase_finished(state: RunState, event: PhaseFinished) -> RunState:
+    return replace(state, phase_seconds=MappingProxyType({**state.phase_seconds, event.phase: event.seconds}))
+
+
+def _with_groups(
+    state: RunState, step: int, change: Callable[[tuple[GroupRecord, ...]], tuple[GroupRecord, ...]]
+) -> RunState:
+    if state.current is None or state.current.step != step:
+        return state
+    return replace(state, current=replace(state.current, groups=change(state.current.groups)))
+
+
+def _group_sampled(state: RunState, event: GroupSampled) -> RunState:
+    return _with_groups(
+        state,
+        event.step,
+        lambda groups: tuple(
+            sorted((*(g for g in groups if g.index != event.group.index), event.group), key=lambda g: g.index)
+        ),
+    )
+
+
+def _group_scored(state: RunState, event: GroupScored) -> RunState:
+    def score(group: GroupRecord) -> GroupRecord:
+        if group.index != event.group_index:
+            return group
+        completions = tuple(
+            replace(completion, reward=reward, scores=scores)
+            for completion, reward, scores in zip(
+                group.completions, event.rewards_G, event.scores_G, strict=True
+            )
+        )
+        return replace(group, completions=completions)
+
+    return _with_groups(state, event.step, lambda groups: tuple(score(group) for group in groups))
+
+
+def _fill(
+    groups: tuple[GroupRecord, ...], name: str, values_P_G: tuple[tuple[Any, ...], ...]
+) -> tuple[GroupRecord, ...]:
+    """Set one field of every completion from nested tuples of the same shape."""
+    return tuple(
+        replace(
+            group,
+            completions=tuple(
+                replace(completion, **{name: value})
+                for completion, value in zip(group.completions, values_P_G[group.index], strict=True)
+            ),
+        )
+        for group in groups
+    )
+
+
+def _advantages(state: RunState, event: AdvantagesComputed) -> RunState:
+    return _with_groups(state, event.step, lambda groups: _fill(groups, "advantage", event.advantages_P_G))
+
+
+def _reference(state: RunState, event: ReferenceComputed) -> RunState:
+    return _with_groups(state, event.step, lambda groups: _fill(groups, "kl_ref_T", event.kl_ref_P_G))
+
+
+def _step_finished(state: RunState, event: StepFinished) -> RunState:
+    metrics = event.metrics
+    current = state.current
+    if current is None or current.step != metrics.step:
+        current = StepDetail(step=metrics.step)
+    finished = replace(current, metrics=metrics)
+    if metrics.step <= state.last_step:
+        state = _back_to(state, metrics.step - 1)
+    counts = " · ".join(f"{n} {verdict}" for verdict, n in sorted(metrics.verdict_counts.items()))
+    message = f"step {metrics.step}: reward {metrics.reward_mean:.3f} · {counts} · {metrics.seconds:.1f} s"
+    if metrics.update_skipped:
+        message += f" · no update: {metrics.update_skipped}"
+    return replace(
+        state,
+        current=None,
+        phase=None,
+        recent=(*state.recent[-(RECENT_STEPS - 1) :], finished),
+        history=(*state.history, metrics),
+        log=_log(state, event, "info", "step", message),
+    )
+
+
+def _eval_finished(state: RunState, event: EvalFinished) -> RunState:
+    result = event.result
+    message = (
+        f"held-out after step {result.step}: accuracy {result.accuracy:.3f} "
+        f"[{result.low:.3f}, {result.high:.3f}] on {result.num_problems} problems"
+    )
+    evals = (*(e for e in state.evals if e.step != result.step), result)
+    return replace(state, evals=evals, log=_log(state, event, "info", "eval", message))
+
+
+def _checkpoint(state: RunState, event: CheckpointSaved) -> RunState:
+    message = f"saved step {event.step} ({event.num_bytes / 1e6:.1f} MB)"
+    checkpoints = (*(c for c in state.checkpoints if c.step != event.step), event)
+    return replace(state, checkpoints=checkpoints, log=_log(state, event, "info", "checkpoint", message))
+
+
+def _data_loaded(state: RunState, event: DataLoaded) -> RunState:
+    data = event.data
+    message = f"{data.num_train} problems, {data.num_eval} held out, {len(data.rejected)} kept out"
+    return replace(state, data=data, log=_log(state, event, "info", "data", message))
+
+
+def _failed(state: RunState, event: TrainerFailed) -> RunState:
+    message = f"step {event.step}: {event.kind}: {event.message}"
+    return replace(state, failure=event, mode=Mode.FAILED, log=_log(state, event, "error", "engine", message))
+
+
+def _ended(state: RunState, event: RunEnded) -> RunState:
+    mode = {"finished": Mode.FINISHED, "failed": Mode.FAILED}.get(event.reason, Mode.STOPPED)
+    message = f"{event.reason} after step {event.finished_steps}"
+    return replace(state, ended=event, mode=mode, log=_log(state, event, "info", "run", message))
+
+
+_HANDLERS: dict[type[Event], Callable[[RunState, Any], RunState]] = {
+    RunStarted: _run_started,
+    LoadingStage: lambda state, event: replace(state, loading=(*state.loading, event)),
+    ModelLoaded: lambda state, event: replace(state, model=event.model),
+    DataLoaded: _data_loaded,
+    ModeChanged: _mode_changed,
+    StepStarted: _step_started,
+    PhaseStarted: lambda state, event: replace(state, phase=event.phase),
+    PhaseFinished: _phase_finished,
+    GroupSampled: _group_sampled,
+    GroupScored: _group_scored,
+    AdvantagesComputed: _advantages,
+    ReferenceComputed: _reference,
+    StepFinished: _step_finished,
+    EvalFinished: _eval_finished,
+    CheckpointSaved: _checkpoint,
+    Notice: lambda state, event: replace(
+        state, log=_log(state, event, event.level, event.source, event.message)
+    ),
+    TrainerFailed: _failed,
+    RunEnded: _ended,
+}

@@ -1,0 +1,204 @@
+"""Events: everything that leaves the engine. Frozen, host-side, safe to hand to any thread.
+
+Two kinds. *Structural* events are lossless and ordered: they are written to the run file and folded into
+:class:`~grpo_tui.events.state.RunState`. A :class:`Progress` is a *gauge*: only the latest matters, it is
+never stored, and a slow reader may miss any number of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from grpo_tui.events.records import (
+    DataRecord,
+    EvalRecord,
+    FloatArray,
+    GroupRecord,
+    Mode,
+    ModelRecord,
+    Phase,
+    StepMetrics,
+)
+from rewards.base import Score
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Base of all events. ``time`` is seconds since the epoch."""
+
+    time: float = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Event):
+    """The engine thread began: a new run, or a resumed one (``finished_steps`` > 0)."""
+
+    run_dir: str
+    name: str
+    total_steps: int
+    finished_steps: int
+    config_toml: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadingStage(Event):
+    """A named stage of loading began, e.g. ``importing torch``. Stages follow one another."""
+
+    name: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelLoaded(Event):
+    """The policy is in memory."""
+
+    model: ModelRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataLoaded(Event):
+    """Problems are in memory."""
+
+    data: DataRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModeChanged(Event):
+    """The engine reached a mode."""
+
+    mode: Mode
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepStarted(Event):
+    """A step began. A step that is retried starts again under the same number; what it had is forgotten."""
+
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseStarted(Event):
+    """A phase of the step began."""
+
+    step: int
+    phase: Phase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseFinished(Event):
+    """A phase of the step ended."""
+
+    step: int
+    phase: Phase
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupSampled(Event):
+    """All completions of one prompt exist."""
+
+    step: int
+    group: GroupRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupScored(Event):
+    """Every completion of one group has its reward. Tuples are over the group's completions."""
+
+    step: int
+    group_index: int
+    rewards_G: tuple[float, ...]
+    scores_G: tuple[dict[str, Score], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdvantagesComputed(Event):
+    """Advantages of every group of the step."""
+
+    step: int
+    advantages_P_G: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceComputed(Event):
+    """Per-token kl_ref (k3) of every completion of the step, at the weights before the update.
+
+    Comes twice in a step: before the update from the log-probs recorded while sampling (``exact`` False),
+    and after it from the update's own first forward pass, which replaces the estimate (``exact`` True). The
+    two differ by the numerical mismatch between sampler and trainer, visible in bf16.
+    """
+
+    step: int
+    kl_ref_P_G: tuple[tuple[FloatArray, ...], ...]
+    exact: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFinished(Event):
+    """The step is done and its state is final."""
+
+    metrics: StepMetrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalFinished(Event):
+    """Held-out accuracy was measured."""
+
+    result: EvalRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointSaved(Event):
+    """A checkpoint is safely on disk."""
+
+    step: int
+    path: str
+    num_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice(Event):
+    """One line for the log. ``level`` is ``info``, ``warning`` or ``error``; ``source`` names who spoke."""
+
+    level: str
+    message: str
+    source: str = "engine"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainerFailed(Event):
+    """The engine met an error; the state of the last finished step is intact and the engine waits.
+
+    ``advice`` says what to do, one line; ``traceback`` is for the log only; ``can_retry`` is False when the
+    error came before training could start.
+    """
+
+    step: int
+    kind: str
+    message: str
+    advice: str
+    traceback: str
+    can_retry: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnded(Event):
+    """The engine thread is done. ``reason`` is ``finished``, ``stopped`` or ``failed``."""
+
+    reason: str
+    finished_steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """A gauge: how far the present phase is. ``done``/``total`` in ``unit``; latest wins."""
+
+    step: int
+    phase: Phase
+    done: int
+    total: int
+    unit: str = ""
+    tokens_per_second: float = 0.0
+    tail: str = ""
+    """The end of the text being sampled, for a live preview."""

@@ -1,0 +1,55 @@
+"""From token ids to text, and where in the text each token begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from grpo_tui.events.records import IntArray
+
+
+def decode_with_offsets(tokenizer: Any, token_ids: Sequence[int]) -> tuple[str, IntArray]:
+    """The text without special tokens, and each token's character offset in it.
+
+    A token that holds part of a character begins where the character does; a special token has the offset of
+    what follows it. Offsets never decrease.
+    """
+    ids = [int(i) for i in token_ids]
+    text = tokenizer.decode(ids, skip_special_tokens=True)
+    offsets = _streamed(tokenizer, ids, text)
+    if offsets is None:
+        offsets = _by_prefix(tokenizer, ids, text)
+    return text, np.array(offsets, dtype=np.int32)
+
+
+def _streamed(tokenizer: Any, ids: list[int], text: str) -> list[int] | None:
+    """Offsets through the tokenizer library's incremental decoder; None where it tells another text."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return None
+    from tokenizers.decoders import DecodeStream
+
+    stream = DecodeStream(skip_special_tokens=True)
+    offsets: list[int] = []
+    done = 0
+    pieces: list[str] = []
+    for token in ids:
+        offsets.append(done)
+        piece = stream.step(backend, token)
+        if piece:
+            pieces.append(piece)
+            done += len(piece)
+    joined = "".join(pieces)
+    # An unfinished character at the end is held back by the stream and shown as U+FFFD by decode.
+    return offsets if text.startswith(joined) else None
+
+
+def _by_prefix(tokenizer: Any, ids: list[int], text: str) -> list[int]:
+    """Offsets by decoding every prefix: slow, right for any tokenizer."""
+    offsets: list[int] = []
+    for i in range(len(ids)):
+        prefix = tokenizer.decode(ids[:i], skip_special_tokens=True).rstrip("\ufffd")
+        offsets.append(max(offsets[-1] if offsets else 0, min(len(prefix), len(text))))
+    return offsets

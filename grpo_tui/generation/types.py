@@ -1,0 +1,67 @@
+"""What a sampler is asked and what it answers. Token ids in, token ids out; text is nobody's business here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from grpo_tui.events.records import FloatArray, IntArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingSettings:
+    """How tokens are drawn. ``temperature`` 0 takes the likeliest token."""
+
+    max_new_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleRequest:
+    """One completion to draw. ``stream_key`` names its random stream: equal keys draw equal numbers."""
+
+    prompt_ids: tuple[int, ...]
+    stream_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampledTokens:
+    """One drawn completion, host-side.
+
+    ``logprobs_T`` are at the sampling temperature but before top-p and top-k, which is the distribution that
+    the update differentiates; at temperature 0 they are those of temperature 1.
+    """
+
+    token_ids_T: IntArray
+    logprobs_T: FloatArray
+    entropies_T: FloatArray
+    finish_reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenTick:
+    """After each decoded position: how far sampling is."""
+
+    num_tokens: int
+    """Tokens drawn so far in this call, over all completions."""
+    num_finished: int
+    num_total: int
+    longest: int
+    """Positions decoded so far by the completions still running."""
+
+
+OnToken = Callable[[TokenTick], None]
+"""May raise to abandon sampling; may block to pause it."""
+
+
+class Sampler(Protocol):
+    """Draws completions. Implementations must give the same tokens at temperature 0."""
+
+    def sample(
+        self, requests: Sequence[SampleRequest], settings: SamplingSettings, on_token: OnToken
+    ) -> list[SampledTokens]:
+        """One completion for each request, in order. Requests with equal prompts share a prefill."""
+        ...

@@ -1,0 +1,208 @@
+"""From a model's name to a :class:`~grpo_tui.policy.policy.Policy`: base weights, tokenizer, adapter, device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from grpo_tui.config.schema import ModelConfig
+from grpo_tui.data.bundled import bundled_path
+from grpo_tui.policy.errors import PolicyError
+from grpo_tui.policy.policy import Policy
+
+SMALL_MODEL_PARAMETERS = 50_000_000
+"""Below this a CPU gains nothing from bf16, and fp32 keeps every log-prob exact."""
+
+Say = Callable[[str, str], None]
+"""Called with a stage's name and a detail."""
+
+
+def load_policy(config: ModelConfig, *, seed: int, say: Say = lambda _name, _detail: None) -> Policy:
+    """Load base model and tokenizer, and lay a fresh LoRA adapter over it.
+
+    Args:
+        config: which model, dtype, device and adapter.
+        seed: of the adapter's initialisation.
+        say: told each stage as it begins.
+
+    Raises:
+        PolicyError: not found, not a causal LM, LoRA targets that match nothing, no such device.
+    """
+    device = pick_device(config.device)
+    folder, gguf_file = locate(config.source)
+    say("loading tokenizer", config.source)
+    tokenizer = _load_tokenizer(folder, gguf_file, config.source)
+    say("loading model", config.source)
+    base = _load_base(folder, gguf_file, config, device)
+    say("adding adapter", f"LoRA rank {config.lora_rank}, alpha {config.lora_alpha:g}")
+    model = _add_adapter(base, config, seed)
+    return Policy(model=model, tokenizer=tokenizer, device=device, source=config.source)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device by name; ``auto`` is CUDA where there is one, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise PolicyError(f"model.device: {name!r} is no device; use auto, cpu, cuda or cuda:0") from None
+    if device.type not in ("cpu", "cuda"):
+        raise PolicyError(f"model.device: {name!r} is not supported; use auto, cpu or cuda")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise PolicyError(
+            f"model.device: {name!r} was asked for but this machine has {torch.cuda.device_count()} CUDA devices"
+        )
+    return device
+
+
+def locate(source: str) -> tuple[str, str | None]:
+    """A folder or hub id that transformers understands, and the file name when it is a GGUF."""
+    if source == "tiny":
+        return str(bundled_path("tiny_model")), None
+    path = Path(source).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise PolicyError(f"model.source: no such file: {source}")
+        return str(path.parent), path.name
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise PolicyError(f"model.source: {source} has no config.json; give the folder of a transformers model")
+        return str(path), None
+    looks_like_path = source.startswith((".", "/", "~")) or source.count("/") > 1
+    if path.exists() or looks_like_path:
+        raise PolicyError(f"model.source: {source} is not a model folder or a .gguf file")
+    _refuse_unreachable(source)
+    return source, None
+
+
+def _refuse_unreachable(source: str) -> None:
+    """Say at once that a hub model cannot be had, instead of after a minute of the hub library's retries."""
+    import socket
+    from urllib.parse import urlsplit
+
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(source, "config.json"), str):
+        return
+    host = urlsplit(constants.ENDPOINT).hostname or ""
+    try:
+        if constants.HF_HUB_OFFLINE:
+            raise OSError
+        socket.getaddrinfo(host, 443)
+    except OSError:
+        raise _not_here(source) from None
+
+
+def _load_tokenizer(folder: str, gguf_file: str | None, source: str) -> Any:
+    from transformers import AutoTokenizer
+
+    extra = {"gguf_file": gguf_file} if gguf_file else {}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, **extra)
+    except Exception as error:
+        raise _load_error(source, error) from error
+    if tokenizer.eos_token_id is None:
+        raise PolicyError(f"model.source: the tokenizer of {source} has no end-of-sequence token; answers never end")
+    return tokenizer
+
+
+def _load_base(folder: str, gguf_file: str | None, config: ModelConfig, device: torch.device) -> Any:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    extra: dict[str, Any] = {"gguf_file": gguf_file} if gguf_file else {}
+    try:
+        model_config = AutoConfig.from_pretrained(folder, **extra)
+    except Exception as error:
+        raise _load_error(config.source, error) from error
+    if type(model_config) not in AutoModelForCausalLM._model_mapping:
+        raise PolicyError(
+            f"model.source: {config.source} is a {model_config.model_type} model, not a causal language model"
+        )
+    # A small model is loaded once in fp32; only a large one on the CPU needs the dtype known before loading.
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}.get(config.dtype, auto_dtype(device))
+    if gguf_file:
+        extra |= _unpack_gguf(gguf_file)
+    try:
+        base = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **extra)
+    except Exception as error:
+        raise _load_error(config.source, error) from error
+    if config.dtype == "auto" and device.type == "cpu" and base.num_parameters() < SMALL_MODEL_PARAMETERS:
+        base = base.float()
+    return base.to(device).requires_grad_(False)
+
+
+def _unpack_gguf(gguf_file: str) -> dict[str, Any]:
+    """Ask for plain weights: packed ones, the default since transformers 5, are slow to train through."""
+    import transformers
+
+    config = getattr(transformers, "GgufConfig", None)
+    return {"quantization_config": config(gguf_file=gguf_file, dequantize=True)} if config else {}
+
+
+def auto_dtype(device: torch.device) -> torch.dtype:
+    """The dtype that is fast here: bf16 where the hardware multiplies it natively, else fp32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    has_bf16 = torch.backends.cpu.get_cpu_capability() == "AVX512" and _cpu_flag("avx512_bf16")
+    return torch.bfloat16 if has_bf16 or _cpu_flag("amx_bf16") else torch.float32
+
+
+def _cpu_flag(flag: str) -> bool:
+    try:
+        return f" {flag}" in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+
+
+def _add_adapter(base: Any, config: ModelConfig, seed: int) -> Any:
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    targets: str | list[str] = list(config.lora_targets)
+    if config.lora_targets == ("all-linear",):
+        targets = "all-linear"
+    lora = LoraConfig(
+        task_type=TaskType.CAUSAL_LM,
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,  # type: ignore[arg-type,unused-ignore]
+        lora_dropout=config.lora_dropout,
+        target_modules=targets,
+        bias="none",
+    )
+    torch.manual_seed(seed)
+    try:
+        return get_peft_model(base, lora)
+    except ValueError as error:
+        names = sorted({name.rsplit(".", 1)[-1] for name, module in base.named_modules() if _is_linear(module)})
+        raise PolicyError(
+            f"model.lora_targets: {', '.join(config.lora_targets)} match no layer of {config.source}; "
+            f"it has {', '.join(names)}"
+        ) from error
+
+
+def _is_linear(module: Any) -> bool:
+    return isinstance(module, torch.nn.Linear)
+
+
+def _not_here(source: str) -> PolicyError:
+    return PolicyError(
+        f"model.source: {source} is not on this machine and the model hub did not answer; "
+        "check the name, or give a local folder or a .gguf file"
+    )
+
+
+def _load_error(source: str, error: Exception) -> PolicyError:
+    """One line for the many ways transformers says that a model is not there or not readable."""
+    text = " ".join(str(error).split())
+    lowered = text.lower()
+    if isinstance(error, ImportError) and "gguf" in lowered:
+        return PolicyError("model.source: reading a .gguf file needs the package gguf: pip install 'grpo-tui[gguf]'")
+    offline = ("couldn't connect", "offline", "connection", "is not a local folder", "name resolution", "resolve")
+    if any(phrase in lowered for phrase in offline):
+        return _not_here(source)
+    if "not a valid model identifier" in lowered or "404" in lowered:
+        return PolicyError(f"model.source: no model named {source} on the hub")
+    return PolicyError(f"model.source: {source} could not be loaded: {text[:300]}")

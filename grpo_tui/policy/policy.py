@@ -1,0 +1,154 @@
+"""A policy and its reference in one set of weights: adapter on, adapter off."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from grpo_tui.events.records import ModelRecord
+from grpo_tui.ops.logprobs import token_logprobs
+
+UNBOUNDED_CONTEXT = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenBatch:
+    """Prompts padded on the left, completions on the right, so that completions start in one column.
+
+    ``prompt_mask_B_P`` and ``completion_mask_B_T`` are True on real tokens.
+    """
+
+    prompt_ids_B_P: Tensor
+    prompt_mask_B_P: Tensor
+    completion_ids_B_T: Tensor
+    completion_mask_B_T: Tensor
+
+
+class Policy:
+    """A causal LM under a LoRA adapter.
+
+    The adapter is trained in float32 whatever the dtype of the frozen base. The reference is the same model
+    with the adapter switched off; the base weights never change.
+    """
+
+    def __init__(self, *, model: Any, tokenizer: Any, device: torch.device, source: str) -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.device = device
+        self.source = source
+        self.eos_ids = _eos_ids(model, tokenizer)
+        # A pad is never attended to and masks go by position, so any id in range does.
+        self.pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.eos_ids[0]
+        self.context_length = _context_length(model)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the base weights."""
+        dtype = self.model.get_input_embeddings().weight.dtype
+        assert isinstance(dtype, torch.dtype)
+        return dtype
+
+    def trainable_parameters(self) -> dict[str, torch.nn.Parameter]:
+        """The adapter's parameters by name, in a fixed order."""
+        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+
+    def record(self) -> ModelRecord:
+        """What was loaded, for the screen and the run file."""
+        base = self.model.get_base_model()
+        trainable = sum(p.numel() for p in self.trainable_parameters().values())
+        return ModelRecord(
+            source=self.source,
+            architecture=type(base).__name__,
+            num_parameters=sum(p.numel() for p in self.model.parameters()) - trainable,
+            num_trainable=trainable,
+            dtype=str(self.dtype).removeprefix("torch."),
+            device=str(self.device),
+            context_length=self.context_length,
+            vocab_size=int(self.model.config.get_text_config().vocab_size),
+        )
+
+    @contextmanager
+    def reference(self) -> Iterator[None]:
+        """Within: the model is the reference (adapter off)."""
+        with self.model.disable_adapter():
+            yield
+
+    @contextmanager
+    def training_mode(self) -> Iterator[None]:
+        """Within: dropout of the adapter is on, if it has any."""
+        self.model.train()
+        try:
+            yield
+        finally:
+            self.model.eval()
+
+    def logprobs(self, batch: TokenBatch, temperature: float) -> tuple[Tensor, Tensor]:
+        """Log-probs (with gradient) and entropies of the completions' tokens, each ``B_T``.
+
+        Slots outside the completion mask hold finite numbers without meaning.
+        """
+        input_ids = torch.cat([batch.prompt_ids_B_P, batch.completion_ids_B_T], dim=1)
+        mask = torch.cat([batch.prompt_mask_B_P, batch.completion_mask_B_T], dim=1)
+        length = batch.completion_ids_B_T.shape[1]
+        output = self.model(
+            input_ids=input_ids,
+            attention_mask=mask.long(),
+            position_ids=positions(mask),
+            use_cache=False,
+            logits_to_keep=length + 1,
+        )
+        # Models that do not know logits_to_keep give all positions; the slice is right for both.
+        logits = output.logits[:, -(length + 1) : -1]
+        return token_logprobs(logits, batch.completion_ids_B_T, temperature=temperature)
+
+    def adapter_state(self) -> dict[str, Tensor]:
+        """A copy of the adapter's parameters, on their device."""
+        return {name: p.detach().clone() for name, p in self.trainable_parameters().items()}
+
+    def load_adapter_state(self, state: Mapping[str, Tensor]) -> None:
+        """Put parameters back, in place."""
+        parameters = self.trainable_parameters()
+        assert parameters.keys() == state.keys(), "the state belongs to another adapter"
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(state[name])
+
+    def base_hash(self) -> str:
+        """SHA-256 over the frozen weights: must never change."""
+        digest = hashlib.sha256()
+        for name, parameter in self.model.named_parameters():
+            if not parameter.requires_grad:
+                digest.update(name.encode())
+                digest.update(tensor_bytes(parameter))
+        return digest.hexdigest()
+
+
+def positions(mask: Tensor) -> Tensor:
+    """Position ids that count real tokens only, so that padding on either side changes nothing."""
+    return (mask.long().cumsum(dim=1) - 1).clamp(min=0)
+
+
+def tensor_bytes(tensor: Tensor) -> bytes:
+    """The raw bytes of a tensor, of any dtype."""
+    return tensor.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def _eos_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """Every id that ends a completion: the tokenizer's, and those the generation config adds."""
+    ids = [tokenizer.eos_token_id]
+    config = getattr(model, "generation_config", None)
+    extra = getattr(config, "eos_token_id", None)
+    if extra is not None:
+        ids += extra if isinstance(extra, list) else [extra]
+    return tuple(dict.fromkeys(int(i) for i in ids))
+
+
+def _context_length(model: Any) -> int:
+    length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return int(length) if length else UNBOUNDED_CONTEXT

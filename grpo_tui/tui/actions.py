@@ -1,0 +1,195 @@
+"""Every action once: its keys, its words, and where it belongs. Bindings, palette and help all read this."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from textual.binding import Binding
+
+KEY_NAMES = {
+    "space": "Space",
+    "full_stop": ".",
+    "enter": "Enter",
+    "escape": "Esc",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "question_mark": "?",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing a person can do."""
+
+    id: str
+    keys: str
+    action: str
+    label: str
+    """Word in the key bar."""
+    help: str
+    shown: str = ""
+    """How the key is written; made from ``keys`` where empty."""
+    footer: bool = False
+    priority: bool = False
+
+    @property
+    def key_text(self) -> str:
+        """The key, or pair of keys, as the key bar writes it."""
+        return self.shown or self.key_name
+
+    @property
+    def key_name(self) -> str:
+        """The first key by itself."""
+        key = self.keys.split(",")[0]
+        return KEY_NAMES.get(key, key.replace("ctrl+", "^"))
+
+    def binding(self) -> Binding:
+        """The Textual binding; its id lets a keymap move it."""
+        return Binding(
+            self.keys,
+            self.action,
+            self.label,
+            show=self.footer,
+            key_display=self.key_text,
+            priority=self.priority,
+            id=self.id,
+            tooltip=self.help,
+        )
+
+
+RUN_ACTIONS = (
+    Action(
+        "run.pause",
+        "space",
+        "app.pause",
+        "pause",
+        "Pause at the next boundary (phase, microbatch or token).",
+        "Space",
+        True,
+    ),
+    Action("run.resume", "space", "app.resume", "run", "Run until told otherwise.", "Space", True),
+    Action(
+        "run.step",
+        "s",
+        "app.step_once",
+        "step",
+        "Run one whole step (or to the end of this one), then wait.",
+        footer=True,
+    ),
+    Action(
+        "run.phase",
+        "full_stop",
+        "app.step_phase",
+        "phase",
+        "Run to the end of the present phase, then wait.",
+        ".",
+        True,
+    ),
+    Action(
+        "run.retry",
+        "r",
+        "app.retry",
+        "retry",
+        "After an error: take the failed step again from its start.",
+        footer=True,
+    ),
+    Action(
+        "run.dismiss",
+        "x",
+        "app.dismiss_failure",
+        "dismiss",
+        "Put the error panel away; the engine still waits.",
+    ),
+)
+
+LOOK_ACTIONS = (
+    Action("look.next_group", "n", "screen.move_group(1)", "group", "Select the next group.", "n/p", True),
+    Action(
+        "look.previous_group", "p", "screen.move_group(-1)", "previous group", "Select the previous group."
+    ),
+    Action(
+        "look.next_response",
+        "j",
+        "screen.move_answer(1)",
+        "response",
+        "Select the next response.",
+        "j/k",
+        True,
+    ),
+    Action(
+        "look.previous_response",
+        "k",
+        "screen.move_answer(-1)",
+        "previous response",
+        "Select the previous response.",
+    ),
+    Action("look.in", "enter", "screen.zoom_in", "open", "Go in: groups → responses → text.", "Enter", True),
+    Action(
+        "look.out",
+        "escape",
+        "screen.zoom_out",
+        "back",
+        "Go out one layer; from the past, back to live.",
+        "Esc",
+    ),
+    Action(
+        "look.earlier",
+        "left_square_bracket",
+        "screen.move_step(-1)",
+        "time",
+        "Look at the step before.",
+        "[ ]",
+        True,
+    ),
+    Action(
+        "look.later",
+        "right_square_bracket",
+        "screen.move_step(1)",
+        "later step",
+        "Look at the step after.",
+        "]",
+    ),
+    Action("look.live", "L,shift+l", "screen.go_live", "live", "Follow the training again.", "L", True),
+    Action(
+        "look.sort",
+        "o",
+        "screen.cycle_sort",
+        "sort",
+        "Sort groups by signal (spread), order, or reward.",
+        footer=True,
+    ),
+    Action(
+        "look.zoom",
+        "z",
+        "screen.toggle_zoom",
+        "zoom",
+        "Give the focused panel the whole screen, or back.",
+        footer=True,
+    ),
+)
+
+APP_ACTIONS = (
+    Action(
+        "app.log",
+        "l,7",
+        "app.show_log",
+        "log",
+        "The whole log, with everything the libraries print.",
+        "l",
+        True,
+    ),
+    Action(
+        "app.palette", "ctrl+p", "app.command_palette", "palette", "Search every action by name.", "^p", True
+    ),
+    Action("app.help", "question_mark,f1", "app.show_help", "help", "Keys and words explained.", "?", True),
+    Action("app.quit", "q,ctrl+q", "app.leave", "quit", "Quit; asks first while a step runs.", "q", True),
+    Action("app.interrupt", "ctrl+c", "app.interrupt", "", "Twice: save and quit.", "^c ^c", priority=True),
+)
+
+ORDER = {action.id: index for index, action in enumerate((*RUN_ACTIONS, *LOOK_ACTIONS, *APP_ACTIONS))}
+
+
+def bindings(actions: Iterable[Action]) -> list[Binding]:
+    """Bindings of some actions."""
+    return [action.binding() for action in actions]

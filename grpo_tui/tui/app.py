@@ -1,0 +1,443 @@
+"""The app: pumps events into the view, keeps the screens current, and turns keys into commands."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
+from textual.screen import Screen
+
+from grpo_tui.config.schema import RunConfig
+from grpo_tui.events.commands import Command, Pause, Resume, Retry, StepOnce, StepPhase, Stop
+from grpo_tui.events.records import Mode
+from grpo_tui.events.state import LogLine
+from grpo_tui.tui.actions import APP_ACTIONS, LOOK_ACTIONS, RUN_ACTIONS, bindings
+from grpo_tui.tui.capture import OutputCapture
+from grpo_tui.tui.panels.base import Panel
+from grpo_tui.tui.session import Session
+from grpo_tui.tui.view import RunView
+
+TICK = 0.1
+SAVE_PATIENCE = 20.0
+"""Seconds to wait for the engine to save on leaving."""
+LOADING_PATIENCE = 1.0
+"""The same while it is still loading: there is nothing to save."""
+TWICE = 2.0
+
+
+class SessionFactory(Protocol):
+    """Makes the session of a run; tests put a scripted one here."""
+
+    def __call__(self, config: RunConfig, *, run_dir: Path, resume: bool, paused: bool) -> Session:
+        """Return a session that is not started yet."""
+        ...
+
+
+def live_session(config: RunConfig, *, run_dir: Path, resume: bool, paused: bool) -> Session:
+    """The real engine."""
+    from grpo_tui.tui.live_session import LiveSession
+
+    return LiveSession(config, run_dir=run_dir, resume=resume, paused=paused)
+
+
+class GrpoApp(App[int]):
+    """One process, at most one run."""
+
+    TITLE = "grpo-tui"
+    ENABLE_COMMAND_PALETTE = True
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(RUN_ACTIONS), *bindings(APP_ACTIONS)]
+    CSS = """
+    Toast { max-width: 60; }
+    """
+
+    def __init__(
+        self,
+        *,
+        config: RunConfig | None = None,
+        runs_root: Path | None = None,
+        run_dir: Path | None = None,
+        resume: Path | None = None,
+        paused: bool = True,
+        session_factory: SessionFactory = live_session,
+        capture: OutputCapture | None = None,
+        now: Callable[[], float] = time.time,
+        warm_up: bool = False,
+    ) -> None:
+        super().__init__()
+        self.animation_level = "none"
+        self._first = (config, run_dir, resume, paused)
+        self.runs_root = runs_root or Path("runs")
+        self.session_factory = session_factory
+        self.capture = capture
+        self.now = now
+        self.view: RunView | None = None
+        self.run_dir: Path | None = None
+        self.crash_text = ""
+        self.first_paint = 0.0
+        self._warm_up = warm_up
+        self._closing_until: float | None = None
+        self._exit_code = 0
+        self._leave_after_step = False
+        self._interrupted_at = -TWICE
+        self._bindings_key: tuple[object, ...] = ()
+
+    # --- start -------------------------------------------------------------------------------------------
+
+    def on_mount(self) -> None:
+        """Open the first room."""
+        if self.capture is not None and self.capture.streams is not None:
+            sys.stdout, sys.stderr = self.capture.streams
+        self.set_interval(TICK, self._tick)
+        self.open_first()
+        self.call_after_refresh(self._painted)
+
+    def open_first(self) -> None:
+        """Open the Welcome room, or the run that the command line named."""
+        config, run_dir, resume, paused = self._first
+        if config is None and resume is None:
+            self._open_welcome()
+        else:
+            self.start_run(config, run_dir=run_dir, resume=resume, paused=paused)
+
+    def _painted(self) -> None:
+        self.first_paint = time.time()
+        if self._warm_up and self.view is None:
+            threading.Thread(target=_import_engine, name="warm-up", daemon=True).start()
+
+    def _open_welcome(self) -> None:
+        from grpo_tui.tui.screens.welcome import WelcomeScreen
+
+        self.push_screen(WelcomeScreen())
+        self.run_worker(self._find_runs, thread=True, exit_on_error=False)
+
+    def _find_runs(self) -> None:
+        from grpo_tui.runs.store import list_runs
+
+        try:
+            runs = list_runs(self.runs_root)
+        except (OSError, ValueError):
+            runs = []
+        self.call_from_thread(self._show_runs, runs)
+
+    def _show_runs(self, runs: Any) -> None:
+        for screen in self.screen_stack:
+            if screen.id == "welcome":
+                screen.show_runs(runs)  # type: ignore[attr-defined]
+
+    def on_welcome_screen_start(self, message: Any) -> None:
+        """Begin what was chosen on the Welcome screen."""
+        self.start_run(message.config, resume=message.resume, paused=message.paused)
+
+    def start_run(
+        self,
+        config: RunConfig | None,
+        *,
+        run_dir: Path | None = None,
+        resume: Path | None = None,
+        paused: bool,
+    ) -> None:
+        """Start or resume a run and open the Live room."""
+        try:
+            config, place = self._prepare(config, run_dir, resume)
+            session = self.session_factory(config, run_dir=place, resume=resume is not None, paused=paused)
+        except (OSError, ValueError) as error:
+            self.notify(str(error), title="cannot start", severity="error", markup=False, timeout=15)
+            if not any(screen.id == "welcome" for screen in self.screen_stack):
+                self._open_welcome()
+            return
+        self.open_session(session, place, paused=paused)
+
+    def _prepare(
+        self, config: RunConfig | None, run_dir: Path | None, resume: Path | None
+    ) -> tuple[RunConfig, Path]:
+        if resume is not None:
+            if config is None:
+                from grpo_tui.config.load import load_config
+
+                config = load_config(file=resume / "config.toml")
+            return config, resume
+        if config is None:
+            raise ValueError("nothing to run: no config was given")
+        if run_dir is None:
+            from grpo_tui.runs.store import new_run_dir
+
+            run_dir = new_run_dir(
+                self.runs_root, config.run.name or f"{config.model.source}-{config.data.source}"
+            )
+        return config, run_dir
+
+    def open_session(self, session: Session, run_dir: Path | None, *, paused: bool) -> None:
+        """Show a session in the Live room."""
+        from grpo_tui.tui.screens.live import LiveScreen
+
+        self.run_dir = run_dir
+        self.view = RunView(session, paused=paused, now=self.now)
+        screen = LiveScreen(self.view)
+        if len(self.screen_stack) > 1:
+            self.switch_screen(screen)
+        else:
+            self.push_screen(screen)
+        session.start()
+        self.refresh_bindings()
+
+    # --- the tick ----------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        view = self.view
+        if view is None:
+            return
+        self._take_output(view)
+        if view.pump():
+            self.set_timer(0.01, self._tick)
+        self.sync()
+        self._watch_closing(view)
+
+    def sync(self) -> None:
+        """Bring the screen on top, and the key bar, up to date."""
+        view = self.view
+        if view is None:
+            return
+        update = getattr(self.screen, "sync_view", None)
+        if update is not None and self.screen.is_mounted:
+            update()
+        key = (
+            view.state.mode,
+            view.request,
+            view.is_live,
+            view.over,
+            bool(view.state.history),
+            view.detail is not None and bool(view.detail.groups),
+            self._failure_shown(),
+        )
+        if key != self._bindings_key:
+            self._bindings_key = key
+            self.refresh_bindings()
+
+    def _take_output(self, view: RunView) -> None:
+        if self.capture is None:
+            return
+        if view.state.run is not None:
+            self.capture.write_to(Path(view.state.run.run_dir) / "log")
+        for text, replaces in self.capture.take():
+            if replaces and view.output and view.output[-1].source == "output":
+                view.output[-1] = LogLine(self.now(), "info", "output", text)
+                view.output_version += 1
+            else:
+                view.log_lines("info", "output", [text])
+
+    # --- commands to the engine --------------------------------------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer only what can be done now: "pause" turns into "run", "retry" needs a failure."""
+        if action in ("pause", "resume", "step_once", "step_phase", "retry", "dismiss_failure", "show_log"):
+            view = self.view
+            if view is None:
+                return False
+            if action == "show_log":
+                return True
+            failed = view.state.failure is not None and not view.over
+            if action == "retry":
+                return failed and view.state.failure is not None and view.state.failure.can_retry
+            if action == "dismiss_failure":
+                return self._failure_shown()
+            if view.over or view.session.read_only or view.state.mode is Mode.FAILED:
+                return False
+            if action in ("pause", "resume"):
+                return view.wants_running == (action == "pause")
+        return True
+
+    def _failure_shown(self) -> bool:
+        view = self.view
+        return (
+            view is not None and view.state.failure is not None and view.state.failure is not view.dismissed
+        )
+
+    def _ask(self, command: Command) -> None:
+        if self.view is not None:
+            self.view.ask(command)
+            self.sync()
+
+    def action_pause(self) -> None:
+        """Pause at the next boundary."""
+        self._ask(Pause())
+
+    def action_resume(self) -> None:
+        """Run on."""
+        self._ask(Resume())
+
+    def action_step_once(self) -> None:
+        """One step."""
+        self._ask(StepOnce())
+
+    def action_step_phase(self) -> None:
+        """One phase."""
+        self._ask(StepPhase())
+
+    def action_retry(self) -> None:
+        """The failed step again."""
+        self._ask(Retry())
+
+    def action_dismiss_failure(self) -> None:
+        """Put the error panel away."""
+        if self.view is not None:
+            self.view.dismissed = self.view.state.failure
+            self.sync()
+
+    # --- other rooms -------------------------------------------------------------------------------------
+
+    def action_show_log(self) -> None:
+        """Open the Log."""
+        from grpo_tui.tui.screens.log import LogScreen
+
+        if self.view is not None and not isinstance(self.screen, LogScreen):
+            self.push_screen(LogScreen(self.view))
+
+    def action_show_help(self) -> None:
+        """Open the help, about the focused panel first."""
+        from grpo_tui.tui.screens.help import HelpScreen
+
+        focused = self.screen.focused
+        panel = focused if isinstance(focused, Panel) else None
+        title = (panel.TITLE or panel.id or "") if panel else ""
+        self.push_screen(HelpScreen(title, panel.HELP if panel else "", (panel.id or "") if panel else ""))
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """Every action of the registry, and Textual's own choice of theme."""
+        yield SystemCommand("Theme", "Change the colours.", self.action_change_theme)
+        view = self.view
+        for action in (*RUN_ACTIONS, *LOOK_ACTIONS, *APP_ACTIONS):
+            name = action.action.removeprefix("screen.").removeprefix("app.").split("(")[0]
+            at_screen = action.action.startswith("screen.")
+            if (
+                not action.label
+                or name == "command_palette"
+                or (at_screen and (view is None or screen.id != "live"))
+            ):
+                continue
+            if not at_screen and self.check_action(name, ()) is False:
+                continue
+            title = f"{action.label[0].upper()}{action.label[1:]}  ({action.key_text})"
+            yield SystemCommand(title, action.help, self._runner(action.action, screen))
+
+    def _runner(self, action: str, screen: Screen[Any]) -> Callable[[], Any]:
+        async def run() -> None:
+            await self.run_action(action, default_namespace=screen)
+
+        return run
+
+    # --- leaving -----------------------------------------------------------------------------------------
+
+    def action_leave(self) -> None:
+        """Quit, or ask first while a step runs."""
+        view = self.view
+        if view is None or view.over or not view.session.alive:
+            self.exit(self._code())
+        elif view.state.mode is Mode.RUNNING and view.state.current is not None:
+            from grpo_tui.tui.screens.leave import LeaveScreen
+
+            self.push_screen(LeaveScreen(view.state.current.step), self._leave_answered)
+        else:
+            self.begin_closing()
+
+    async def action_quit(self) -> None:
+        """Textual's own way out takes ours."""
+        self.action_leave()
+
+    def _leave_answered(self, answer: str | None) -> None:
+        if answer == "now":
+            self.begin_closing()
+        elif answer == "finish" and self.view is not None:
+            self._leave_after_step = True
+            self.view.ask(StepOnce())
+            self._open_closing()
+
+    def begin_closing(self, code: int = 0) -> None:
+        """Stop the engine, let it save, and leave when it has; not later than the patience allows."""
+        view = self.view
+        if view is None or not view.session.alive:
+            self.exit(code or self._code())
+            return
+        if self._closing_until is not None:
+            return
+        loading = view.state.mode is Mode.LOADING
+        self._exit_code = code
+        self._leave_after_step = False
+        view.ask(Stop())
+        self._closing_until = time.monotonic() + (LOADING_PATIENCE if loading else SAVE_PATIENCE)
+        self._open_closing()
+
+    def _open_closing(self) -> None:
+        from grpo_tui.tui.screens.leave import ClosingScreen
+
+        if not isinstance(self.screen, ClosingScreen):
+            self.push_screen(ClosingScreen())
+
+    def _watch_closing(self, view: RunView) -> None:
+        if self._leave_after_step:
+            self._show_closing(0.0, after_step=True)
+            between = view.state.mode in (Mode.PAUSED, Mode.FAILED) and view.request is None
+            if between or view.over or not view.session.alive:
+                self.begin_closing()
+        if self._closing_until is None:
+            return
+        left = self._closing_until - time.monotonic()
+        self._show_closing(left)
+        if not view.session.alive or left <= 0:
+            self.exit(self._exit_code or self._code())
+
+    def _show_closing(self, left: float, *, after_step: bool = False) -> None:
+        show = getattr(self.screen, "show", None)
+        if self.screen.id == "closing" and show is not None:
+            show(left, after_step=after_step)
+
+    def action_leave_at_once(self) -> None:
+        """Do not wait for the engine."""
+        self.exit(self._exit_code or self._code())
+
+    def action_interrupt(self) -> None:
+        """ctrl+c: the second within two seconds saves and quits; one more leaves at once."""
+        if self._closing_until is not None:
+            self.action_leave_at_once()
+        elif time.monotonic() - self._interrupted_at < TWICE:
+            self.begin_closing(code=130)
+        else:
+            self._interrupted_at = time.monotonic()
+            self.notify("press ctrl+c once more to save and quit", markup=False, timeout=TWICE)
+
+    def _code(self) -> int:
+        ended = self.view.state.ended if self.view is not None else None
+        return 1 if ended is not None and ended.reason == "failed" else 0
+
+    def _fatal_error(self) -> None:
+        """Keep a plain traceback, without locals: they hold prompts and tensors."""
+        self.crash_text = traceback.format_exc()
+        self._close_messages_no_wait()
+
+
+def _import_engine() -> None:
+    """Import the engine while the person reads the Welcome screen; any error waits for the real start."""
+    with contextlib.suppress(Exception):
+        importlib.import_module("grpo_tui.engine.runner")
+
+
+def run_app(
+    *,
+    config: RunConfig | None,
+    runs_root: Path,
+    run_dir: Path | None = None,
+    resume: Path | None = None,
+    paused: bool,
+) -> int:
+    """Run the app in this terminal; return the exit status."""
+    from grpo_tui.tui.launch import launch
+
+    return launch(config=config, runs_root=runs_root, run_dir=run_dir, resume=resume, paused=paused)

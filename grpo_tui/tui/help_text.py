@@ -1,0 +1,73 @@
+"""The words of the program, with the formulas behind its numbers."""
+
+from __future__ import annotations
+
+GLOSSARY: tuple[tuple[str, str, str], ...] = (
+    (
+        "group",
+        "",
+        "The responses to one prompt. Their rewards are compared with each other; there is no critic.",
+    ),
+    (
+        "advantage",
+        "A = (R − mean) / (sd + 1e-4)",
+        "How much better a response is than its group; mean and sd are over the group. Above 0 it is made likelier.",
+    ),
+    (
+        "signal",
+        "sd of the rewards in a group",
+        "What the update can learn from. Groups are sorted by it, so what teaches comes first.",
+    ),
+    (
+        "dead group  ·",
+        "all rewards equal  →  every A = 0",
+        "Too easy, too hard, or nothing parsed: the group adds nothing to the update, whatever it cost to sample.",
+    ),
+    (
+        "ratio",
+        "ρ = exp(log π − log π_old)",
+        "How much likelier a token became since it was sampled. On the first gradient step ρ = 1.",
+    ),
+    (
+        "clip",
+        "min(ρ·A, clip(ρ, 1−ε_low, 1+ε_high)·A)",
+        "Beyond the bound a token stops pushing. clip frac is the share of tokens where that happened.",
+    ),
+    (
+        "kl_ref",
+        "k3 = exp(ℓref − ℓ) − (ℓref − ℓ) − 1",
+        "Distance of the policy from the model it started from, per token; never negative. beta weighs it in the loss.",
+    ),
+    (
+        "kl_old",
+        "the same k3, to the policy that sampled",
+        "How far the gradient steps of one update have moved.",
+    ),
+    (
+        "entropy",
+        "−Σ p log p, nats",
+        "How undecided the policy is at each token. Falling fast with a flat reward: it repeats itself.",
+    ),
+    (
+        "reward",
+        "Σ weight · component",
+        "What the update maximises. The mean is over all responses of the step.",
+    ),
+    ("held-out", "accuracy, 95 % Wilson interval", "Greedy answers to problems that are never trained on."),
+    (
+        "verdict",
+        "✓ ✗ ≈ ? ∅ t !",
+        "correct · wrong · near miss · unparsed · no answer · timed out · crash. ░ is not yet scored.",
+    ),
+    ("grad norm", "‖∇‖ before clipping", "Size of the update's gradient over the adapter."),
+    (
+        "phases",
+        "problems → sample → score → advantages → reference → update → emit",
+        "The seven calls of one step. The engine can stop between any two of them; . runs just one.",
+    ),
+)
+
+TERMINAL_TIPS: tuple[str, ...] = (
+    "Over SSH, run inside tmux: a dropped line then does not end the run.",
+    "ctrl+z stops the training too; `fg` continues both.",
+)

@@ -1,0 +1,106 @@
+"""From the command line to the app and back: terminal, signals, crash file, last words."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from grpo_tui.config.schema import RunConfig
+from grpo_tui.events.commands import Stop
+from grpo_tui.tui.app import SAVE_PATIENCE, GrpoApp
+from grpo_tui.tui.capture import OutputCapture
+
+HANGUP_CODE, TERMINATE_CODE = 129, 143
+
+
+class LaunchedApp(GrpoApp):
+    """The app in a real terminal: it obeys signals."""
+
+    def on_load(self) -> None:
+        """Stop, save and leave when told to from outside."""
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.add_signal_handler(signal.SIGTERM, self.begin_closing, TERMINATE_CODE)
+            loop.add_signal_handler(signal.SIGINT, self.begin_closing, 130)
+            loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+
+    def _hang_up(self) -> None:
+        """The terminal is gone: nothing can be drawn any more, so save without a picture and end."""
+        threading.Thread(target=self._save_and_end, name="hang-up", daemon=True).start()
+
+    def _save_and_end(self) -> None:
+        stop_engine(self)
+        os._exit(HANGUP_CODE)
+
+
+def stop_engine(app: GrpoApp, patience: float = SAVE_PATIENCE) -> bool:
+    """Make sure that the engine is told to stop, and wait for it to save; return whether it has."""
+    session = app.view.session if app.view is not None else None
+    if session is None or not session.alive:
+        return True
+    session.send(Stop())
+    deadline = time.monotonic() + patience
+    while session.alive and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not session.alive
+
+
+def launch(
+    *, config: RunConfig | None, runs_root: Path, run_dir: Path | None, resume: Path | None, paused: bool
+) -> int:
+    """Run the app; return the exit status."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        print("grpo-tui: the app needs a terminal; use `grpo-tui train` without one", file=sys.stderr)  # noqa: T201
+        return 2
+    capture = OutputCapture()
+    capture.start()
+    app: GrpoApp | None = None
+    status: int | None = None
+    try:
+        app = LaunchedApp(
+            config=config,
+            runs_root=runs_root,
+            run_dir=run_dir,
+            resume=resume,
+            paused=paused,
+            capture=capture,
+            warm_up=True,
+        )
+        status = app.run()
+        if app.crash_text:
+            stop_engine(app)
+    finally:
+        for text, _ in capture.take():
+            capture.record(text) if app is None else None
+        capture.stop()
+    return _last_words(app, 1 if app.crash_text else status or 0)
+
+
+def _last_words(app: GrpoApp, status: int) -> int:
+    run_dir = app.run_dir
+    saved = run_dir is not None and (run_dir / "run.db").exists()
+    say = f"run saved in {run_dir} · continue with: grpo-tui resume {run_dir}" if saved else ""
+    if app.crash_text:
+        place = (run_dir if run_dir is not None and run_dir.is_dir() else Path.cwd()) / "crash.txt"
+        with contextlib.suppress(OSError):
+            place.write_text(app.crash_text, encoding="utf-8", errors="replace")
+        _print(f"{app.crash_text}\ngrpo-tui crashed; the traceback is in {place}")
+        say = say or "nothing was saved: no run had started"
+    if say:
+        _print(say)
+    if app.view is not None and app.view.session.alive:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+    return status
+
+
+def _print(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201

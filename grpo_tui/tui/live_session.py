@@ -1,0 +1,127 @@
+"""The one module that reaches the engine: a session over a daemon thread, which imports torch by itself."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grpo_tui.config.schema import RunConfig
+from grpo_tui.events.commands import Command
+from grpo_tui.events.records import StepDetail
+from grpo_tui.events.types import Event, LoadingStage, Progress, RunEnded, TrainerFailed
+
+if TYPE_CHECKING:
+    from grpo_tui.engine.control import Control
+    from grpo_tui.runs.reader import RunReader
+
+SWITCH_INTERVAL = 0.001
+"""Seconds between chances for the screen's thread to take the interpreter from the engine's."""
+
+
+class LiveSession:
+    """Runs the engine on its own thread. Events queue without loss; of progress only the latest is kept.
+
+    A plain daemon thread and not a Textual worker: workers live in an executor that the process waits for at
+    exit, and a step can take minutes.
+    """
+
+    read_only = False
+
+    def __init__(self, config: RunConfig, *, run_dir: Path, resume: bool, paused: bool) -> None:
+        from grpo_tui.engine.control import Control
+
+        self._config = config
+        self._run_dir = run_dir
+        self._resume = resume
+        self._control: Control = Control(start_paused=paused)
+        self._events: deque[Event] = deque()
+        self._progress: Progress | None = None
+        self._reader: RunReader | None = None
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name="grpo-engine", daemon=True)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the engine thread is still at work."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Start the engine thread."""
+        sys.setswitchinterval(SWITCH_INTERVAL)
+        self._thread.start()
+
+    def drain(self, limit: int) -> Sequence[Event]:
+        """Up to ``limit`` events, oldest first."""
+        taken: list[Event] = []
+        while self._events and len(taken) < limit:
+            taken.append(self._events.popleft())
+        return taken
+
+    def gauge(self) -> Progress | None:
+        """The latest progress."""
+        return self._progress
+
+    def send(self, command: Command) -> None:
+        """Hand a command to the engine."""
+        self._control.send(command)
+
+    def load_step(self, step: int) -> StepDetail | None:
+        """A finished step with its groups, from the run file."""
+        from grpo_tui.runs.reader import RunReader
+
+        if self._reader is None:
+            self._reader = RunReader(self._run_dir)
+        return self._reader.load_step(step)
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the engine thread; return whether it is done."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _emit(self, event: Event) -> None:
+        self._ended = self._ended or isinstance(event, RunEnded)
+        self._events.append(event)
+
+    def _report(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def _run(self) -> None:
+        try:
+            self._emit(LoadingStage(time=time.time(), name="importing the engine"))
+            from grpo_tui.engine.runner import run_session
+
+            ended = run_session(
+                self._config,
+                run_dir=self._run_dir,
+                resume=self._resume,
+                control=self._control,
+                emit=self._emit,
+                progress=self._report,
+            )
+            if not self._ended:
+                self._emit(ended)
+        except BaseException as error:
+            self._emit(_as_failure(error))
+            self._emit(RunEnded(time=time.time(), reason="failed", finished_steps=0))
+
+
+def _as_failure(error: BaseException) -> TrainerFailed:
+    missing = isinstance(error, ImportError)
+    return TrainerFailed(
+        time=time.time(),
+        step=0,
+        kind=type(error).__name__,
+        message=str(error) or type(error).__name__,
+        advice="The engine could not be imported: see `grpo-tui doctor`."
+        if missing
+        else "See the Log for details.",
+        traceback="".join(traceback.format_exception(error)),
+        can_retry=False,
+    )

@@ -1,0 +1,1 @@
+"""The panels of the screens: each turns a RunView into lines, and says what it depends on."""

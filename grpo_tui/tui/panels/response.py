@@ -1,0 +1,143 @@
+"""Why this reward? The text of one answer with the judged span marked, and the verifier's reasons."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import ClassVar
+
+from textual.geometry import Size
+
+from grpo_tui.events.records import CompletionRecord
+from grpo_tui.tui.glyphs import VERDICTS, verdict_glyph
+from grpo_tui.tui.panels.base import Panel
+from grpo_tui.tui.text import Line, clean, compact, fit, number, wrap, wrapped
+from grpo_tui.tui.view import RunView
+from rewards.base import Explanation, Score, Span
+
+
+def judging(completion: CompletionRecord) -> Score | None:
+    """The score whose verdict stands for the answer."""
+    scores = list(completion.scores.values())
+    return next((s for s in scores if s.verdict is completion.verdict), None)
+
+
+def marked(text: str, explanation: Explanation | None, width: int) -> tuple[list[Line], int | None]:
+    """Wrap a text and lay the judged span and its runners-up over it; also the row where the span ends."""
+    body = "\n".join(clean(part) for part in text.split("\n"))
+    roles: list[tuple[Span, str]] = []
+    if explanation is not None:
+        roles = [(span, "runner") for span in explanation.runner_up_spans]
+        if explanation.span is not None:
+            roles.append((explanation.span, "mark"))
+    lines: list[Line] = []
+    at = None
+    for row, (low, high) in enumerate(wrap(body, width)):
+        cuts = sorted(
+            {low, high, *(min(high, max(low, edge)) for span, _ in roles for edge in (span.start, span.end))}
+        )
+        spans = []
+        for start, end in pairwise(cuts):
+            role = next(
+                (name for span, name in reversed(roles) if span.start <= start and end <= span.end), ""
+            )
+            spans.append((body[start:end], role))
+            if role == "mark":
+                at = row
+        lines.append(tuple(spans))
+    return lines, at
+
+
+class ResponsePanel(Panel):
+    """The text of the selected answer."""
+
+    TITLE: ClassVar[str] = "Response"
+    HELP: ClassVar[str] = "The response as the verifier saw it; the judged answer is marked. Arrows scroll."
+
+    def depends(self, view: RunView) -> tuple[object, ...]:
+        """The selected answer."""
+        return (view.completion,)
+
+    def build(self, view: RunView, size: Size) -> tuple[list[Line], int | None]:
+        """The text, wrapped, scrolled to the marked span."""
+        width = size.width
+        completion, group = view.completion, view.group
+        if completion is None or group is None:
+            self.set_title("Response")
+            return [], None
+        glyph, _ = verdict_glyph(completion)
+        advantage = (
+            "" if completion.advantage is None else f"  adv {number(completion.advantage, 2, sign=True)}"
+        )
+        ended = "cut at the limit" if completion.finish_reason == "length" else "ended by itself"
+        self.set_title(
+            f"Response g{group.index + 1}·r{completion.index + 1}  {glyph}{advantage}",
+            f"{completion.num_tokens} tokens, {ended}",
+        )
+        score = judging(completion)
+        text = completion.text
+        lines, at = marked(text, score.explanation if score else None, width)
+        if not text.strip():
+            lines = [(("(the response is empty)", "dim"),)]
+        self.call_after_refresh(self.reveal, at if at is not None else 0, 1)
+        return lines, None
+
+
+class WhyPanel(Panel):
+    """The verdict, in a sentence and in its steps."""
+
+    TITLE: ClassVar[str] = "Why"
+    HELP: ClassVar[str] = "Why the verifier judged so: what it found, how it read it, and which rule decided."
+
+    def depends(self, view: RunView) -> tuple[object, ...]:
+        """The selected answer."""
+        return (view.completion,)
+
+    def build(self, view: RunView, size: Size) -> tuple[list[Line], int | None]:
+        """The sentence first, then its parts as far as there is room."""
+        width = size.width
+        completion, group = view.completion, view.group
+        if completion is None or group is None:
+            self.set_title("Why")
+            return [], None
+        where = f"g{group.index + 1}·r{completion.index + 1}"
+        score = judging(completion)
+        if score is None:
+            self.set_title(f"Why {where}")
+            return [(("not scored yet", "dim"),)], None
+        glyph, role = verdict_glyph(completion)
+        self.set_title(
+            f"Why {where}  {glyph} {score.verdict.value}", f"reward {number(completion.reward, 2)}"
+        )
+        lines = wrapped(score.explanation.sentence, width, f"{role} bold")
+        for label, text, text_role in self._facts(completion, score):
+            rows = wrapped(text, max(4, width - 10), text_role) or [(("", ""),)]
+            lines.append(((fit(label, 10), "dim"), *rows[0]))
+            lines += [((" " * 10, ""), *row) for row in rows[1:]]
+        return lines, None
+
+    def _facts(self, completion: CompletionRecord, score: Score) -> list[tuple[str, str, str]]:
+        why = score.explanation
+        facts: list[tuple[str, str, str]] = []
+        if why.answer_text:
+            source = f"   ({why.source})" if why.source else ""
+            facts.append(("answer", f"{why.answer_text}{source}", "bold"))
+        if why.normalized_text and why.normalized_text != why.answer_text:
+            facts.append(("read as", why.normalized_text, ""))
+        if why.parsed_answer:
+            facts.append(("parsed", why.parsed_answer, ""))
+        if why.parsed_gold:
+            facts.append(("gold", why.parsed_gold, ""))
+        if why.rule:
+            facts.append(("rule", why.rule, ""))
+        if why.near_miss:
+            facts.append(("near miss", why.near_miss, "warn"))
+        for name, part in completion.scores.items():
+            glyph = VERDICTS.get(part.verdict, ("", ""))[0]
+            facts.append(("part", f"{name} {number(part.value, 2)} {glyph}", ""))
+        if completion.kl_ref is not None:
+            facts.append(
+                ("kl_ref", f"{compact(completion.kl_ref)} mean over {completion.num_tokens} tokens", "")
+            )
+        if why.elapsed_ms:
+            facts.append(("judged in", f"{why.elapsed_ms:.1f} ms", "dim"))
+        return facts

@@ -1,0 +1,236 @@
+"""The Live room: is it learning, why did this group move, why this reward."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.screen import Screen
+
+from grpo_tui.events.records import Mode
+from grpo_tui.tui.actions import LOOK_ACTIONS, bindings
+from grpo_tui.tui.layout import CHAIN, Shape, plan, size_class
+from grpo_tui.tui.panels.base import Panel
+from grpo_tui.tui.panels.groups import AnswersPanel, GroupsPanel, PromptPanel
+from grpo_tui.tui.panels.phase_bar import PhaseBar
+from grpo_tui.tui.panels.response import ResponsePanel, WhyPanel
+from grpo_tui.tui.panels.status import (
+    Banner,
+    BriefPanel,
+    EventsPanel,
+    FailurePanel,
+    LoadingPanel,
+    failure_lines,
+)
+from grpo_tui.tui.panels.trends import ChartPanel, EvalsPanel, TrendsPanel
+from grpo_tui.tui.view import RunView
+from grpo_tui.tui.widgets.keybar import KeyBar
+from grpo_tui.tui.widgets.lines import LinesView
+
+
+class LiveScreen(Screen[None]):
+    """All panels over one RunView. It places them, passes keys on to the view's cursor, and repaints."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(LOOK_ACTIONS)]
+    DEFAULT_CSS = "LiveScreen { layout: vertical; overflow: hidden hidden; }"
+    ESCAPE_TO_MINIMIZE = False
+    AUTO_FOCUS = ""
+
+    def __init__(self, view: RunView) -> None:
+        super().__init__(id="live")
+        self.view = view
+        self.drill = CHAIN[0]
+        self.zoom = ""
+        self._placed: tuple[object, ...] = ()
+        self._panels: dict[str, Panel] = {}
+        self.wanted_focus = CHAIN[0]
+
+    def compose(self) -> ComposeResult:
+        """Make every panel once; the plan decides which are seen."""
+        panels: list[Panel] = [
+            PhaseBar(id="header", classes="-bare -fixed"),
+            Banner(id="banner", classes="-bare -fixed"),
+            FailurePanel(id="failure", classes="-fixed"),
+            LoadingPanel(id="loading", classes="-fixed"),
+            TrendsPanel(id="trends", classes="-fixed"),
+            ChartPanel(id="chart", classes="-fixed"),
+            EvalsPanel(id="evals", classes="-fixed"),
+            GroupsPanel(id="groups"),
+            AnswersPanel(id="answers"),
+            PromptPanel(id="prompt"),
+            ResponsePanel(id="response"),
+            WhyPanel(id="why"),
+            EventsPanel(id="events", classes="-fixed"),
+            BriefPanel(id="brief", classes="-bare -fixed"),
+        ]
+        self._panels = {panel.id or "": panel for panel in panels}
+        yield from panels
+        yield KeyBar(id="keys")
+
+    # --- painting ----------------------------------------------------------------------------------------
+
+    def on_mount(self) -> None:
+        """Place the panels for the first time."""
+        self.sync_view(force=True)
+
+    def on_resize(self) -> None:
+        """Place the panels anew."""
+        self.sync_view(force=True)
+
+    def on_screen_resume(self) -> None:
+        """Catch up with what happened while another room was open."""
+        self.sync_view(force=True)
+
+    def _shape(self) -> Shape:
+        state = self.view.state
+        loading = state.mode is Mode.LOADING or (
+            state.mode is Mode.FAILED and not state.history and not state.current
+        )
+        detail = self.view.detail
+        groups = detail.groups if detail is not None else ()
+        return Shape(
+            loading=loading,
+            failed=self._failure_lines(),
+            browsing=not self.view.is_live,
+            drill=self.drill,
+            zoom="" if loading else self.zoom,
+            num_groups=len(groups) or self.view.groups_per_step or 8,
+            group_size=len(groups[0].completions) if groups else 8,
+        )
+
+    def _failure_lines(self) -> int:
+        failure = self.view.state.failure
+        if failure is None or failure is self.view.dismissed:
+            return 0
+        return len(failure_lines(self.view, max(20, self.app.size.width - 4)))
+
+    def sync_view(self, *, force: bool = False) -> None:
+        """Bring the screen up to date: place panels if the shape changed, rebuild those that are stale."""
+        size = self.app.size
+        shape = self._shape()
+        if force or self._placed != (size, shape):
+            self._place(size.width, size.height, shape)
+            self._placed = (size, shape)
+        for panel in self._panels.values():
+            panel.sync(self.view, force=force)
+
+    def _place(self, width: int, height: int, shape: Shape) -> None:
+        regions = plan(width, height, shape)
+        with self.app.batch_update():
+            for widget in self.query(LinesView):
+                region = regions.get(widget.id or "")
+                widget.display = region is not None
+                if region is not None:
+                    widget.styles.offset = (region.x, region.y)
+                    widget.styles.width = region.width
+                    widget.styles.height = region.height
+        target = self.zoom or self.wanted_focus
+        focused = self.focused
+        if shape.loading:
+            self.set_focus(None)
+        elif focused is None or not focused.display:
+            shown = [name for name in (target, *CHAIN, *regions) if name in regions]
+            for name in shown:
+                panel = self._panels.get(name)
+                if panel is not None and panel.can_focus:
+                    self.set_focus(panel)
+                    break
+        self.call_after_refresh(self._sync_panels)
+
+    def _sync_panels(self) -> None:
+        for panel in self._panels.values():
+            panel.sync(self.view)
+
+    # --- keys --------------------------------------------------------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
+        """Hide keys that do nothing now."""
+        if action == "go_live":
+            return not self.view.is_live
+        if action == "move_step":
+            return bool(self.view.state.history)
+        if action in ("move_group", "move_answer", "cycle_sort", "zoom_in", "toggle_zoom"):
+            return self.view.detail is not None and bool(self.view.detail.groups)
+        return True
+
+    def action_move_group(self, by: int) -> None:
+        """Select another group."""
+        self.view.move_group(by)
+        self.sync_view()
+
+    def action_move_answer(self, by: int) -> None:
+        """Select another answer."""
+        self.view.move_answer(by)
+        self.sync_view()
+
+    def action_move_step(self, by: int) -> None:
+        """Look at an earlier or later step."""
+        self.view.move_step(by)
+        self.sync_view()
+        self.refresh_bindings()
+
+    def action_go_live(self) -> None:
+        """Follow the training again."""
+        self.view.go_live()
+        self.sync_view()
+        self.refresh_bindings()
+
+    def action_cycle_sort(self) -> None:
+        """Sort the groups the next way."""
+        self.view.cycle_sort()
+        self.sync_view()
+
+    def action_toggle_zoom(self) -> None:
+        """Give the focused panel the whole screen, or take it back."""
+        focused = self.focused
+        if self.zoom:
+            self.zoom = ""
+        elif isinstance(focused, Panel) and focused.id:
+            self.zoom = self.wanted_focus = focused.id
+        self.sync_view()
+
+    def _go(self, name: str) -> None:
+        self.drill = self.wanted_focus = name
+        if self.zoom:
+            self.zoom = name
+        self.sync_view()
+        panel = self._panels[name]
+        if panel.display:
+            self.set_focus(panel)
+
+    def _depth(self) -> int:
+        focused = self.focused.id if self.focused is not None else ""
+        if size_class(*self.app.size) == "narrow":
+            return CHAIN.index(self.drill)
+        return CHAIN.index(focused) if focused in CHAIN else -1
+
+    def action_zoom_in(self) -> None:
+        """Groups → answers → text."""
+        self._go(CHAIN[min(len(CHAIN) - 1, self._depth() + 1)])
+
+    def action_zoom_out(self) -> None:
+        """One layer back: zoom, then text → answers → groups, then the past."""
+        depth = self._depth()
+        if self.zoom:
+            self.zoom = ""
+            self.sync_view()
+        elif depth > 0:
+            self._go(CHAIN[depth - 1])
+        elif depth < 0:
+            self._go(CHAIN[0])
+        elif not self.view.is_live:
+            self.action_go_live()
+
+    def on_lines_view_row_clicked(self, message: LinesView.RowClicked) -> None:
+        """Select what was clicked."""
+        if message.view.id == "groups":
+            self.view.pick_row(message.row - GroupsPanel.HEADER)
+        elif message.view.id == "answers":
+            self.view.pick_answer(message.row - AnswersPanel.HEADER)
+        self.sync_view()
+
+    def on_descendant_focus(self) -> None:
+        """Remember what the person looks at, so that a new layout keeps it."""
+        if self.focused is not None and self.focused.id and not self.zoom:
+            self.wanted_focus = self.focused.id

@@ -1,0 +1,44 @@
+"""What the app needs of a run, live or recorded: a source of events and a door for commands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from grpo_tui.events.commands import Command
+from grpo_tui.events.records import StepDetail
+from grpo_tui.events.types import Event, Progress
+
+
+class Session(Protocol):
+    """One run as the app sees it. All methods are called from the UI thread and return at once."""
+
+    @property
+    def read_only(self) -> bool:
+        """True for a recorded run: commands are not obeyed."""
+        ...
+
+    def start(self) -> None:
+        """Begin delivering events (starts the engine thread, or the replay)."""
+        ...
+
+    def drain(self, limit: int) -> Sequence[Event]:
+        """Up to ``limit`` structural events, oldest first; empty when there are none waiting."""
+        ...
+
+    def gauge(self) -> Progress | None:
+        """The latest progress, or None."""
+        ...
+
+    def send(self, command: Command) -> None:
+        """Hand a command to the engine."""
+        ...
+
+    def load_step(self, step: int) -> StepDetail | None:
+        """A finished step with its groups, from the run file; None if it was never recorded."""
+        ...
+
+    @property
+    def alive(self) -> bool:
+        """Whether the engine thread is still at work."""
+        ...

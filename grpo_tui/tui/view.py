@@ -1,0 +1,310 @@
+"""What the screens look at: the folded state, the cursor shared by all rooms, and what was asked for.
+
+One :class:`RunView` belongs to one session. It is plain Python without widgets, so every rule about browsing,
+sorting and requested modes is tested without a screen.
+"""
+
+from __future__ import annotations
+
+import time
+import tomllib
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from grpo_tui.events.commands import Command, Pause, Resume, Retry, StepOnce, StepPhase, Stop
+from grpo_tui.events.records import CompletionRecord, GroupRecord, Mode, StepDetail, StepMetrics
+from grpo_tui.events.state import LogLine, RunState, reduce
+from grpo_tui.events.types import Event, ModeChanged, Progress, RunEnded, RunStarted, TrainerFailed
+from grpo_tui.tui.session import Session
+from grpo_tui.tui.text import clean
+
+SORTS = ("signal", "order", "reward")
+CACHED_STEPS = 16
+OUTPUT_LINES = 2000
+DRAIN_CHUNK = 16
+ENDED = (Mode.FINISHED, Mode.STOPPED)
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where the person looks. ``step`` None follows the training."""
+
+    step: int | None = None
+    group_row: int = 0
+    """Row in the sorted list, used until a group of this step is picked."""
+    picked: tuple[int, int] | None = None
+    """(step, group index) of the group picked by hand."""
+    answer: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A mode asked for and not yet reached."""
+
+    label: str
+    target: Mode
+
+
+class RunView:
+    """A session, its state so far, and the cursor over it."""
+
+    def __init__(
+        self, session: Session, *, paused: bool = True, now: Callable[[], float] = time.time
+    ) -> None:
+        self.session = session
+        self.state = RunState()
+        self.cursor = Cursor()
+        self.sort = SORTS[0]
+        self.request: Request | None = None
+        self.gauge: Progress | None = None
+        self.output: deque[LogLine] = deque(maxlen=OUTPUT_LINES)
+        self.output_version = 0
+        self.dismissed: TrainerFailed | None = None
+        self.now = now
+        self.started_at = now()
+        self.groups_per_step = 0
+        self._starts_running = not paused
+        self._old_steps: OrderedDict[int, StepDetail | None] = OrderedDict()
+
+    # --- events in ---------------------------------------------------------------------------------------
+
+    def pump(self, budget: float = 0.008) -> bool:
+        """Fold waiting events for at most ``budget`` seconds; return whether more may be waiting."""
+        deadline = time.perf_counter() + budget
+        self.gauge = self.session.gauge()
+        while True:
+            events = self.session.drain(DRAIN_CHUNK)
+            for event in events:
+                self._fold(event)
+            if len(events) < DRAIN_CHUNK:
+                return False
+            if time.perf_counter() > deadline:
+                return True
+
+    def _fold(self, event: Event) -> None:
+        self.state = reduce(self.state, event)
+        if isinstance(event, ModeChanged) and self.request is not None:
+            if event.mode is self.request.target or event.mode in (*ENDED, Mode.FAILED):
+                self.request = None
+        elif isinstance(event, TrainerFailed):
+            self.request = None
+            self.log_lines("error", event.kind, event.traceback.splitlines(), event.time)
+        elif isinstance(event, RunEnded):
+            self.request = None
+        elif isinstance(event, RunStarted):
+            self._old_steps.clear()
+            self.groups_per_step = _prompts_per_step(event.config_toml)
+
+    def log_lines(self, level: str, source: str, lines: Iterable[str], at: float | None = None) -> None:
+        """Add lines for the Log that are not events: captured output, tracebacks."""
+        moment = self.now() if at is None else at
+        self.output.extend(LogLine(moment, level, source, line) for line in lines)
+        self.output_version += 1
+
+    # --- commands out ------------------------------------------------------------------------------------
+
+    @property
+    def over(self) -> bool:
+        """Whether the engine is done and takes no more commands."""
+        return self.state.ended is not None or self.state.mode in ENDED
+
+    @property
+    def wants_running(self) -> bool:
+        """The mode as asked for: True when running, or about to."""
+        if self.request is not None:
+            return self.request.target is Mode.RUNNING
+        if self.state.mode is Mode.LOADING:
+            return self._starts_running
+        return self.state.mode is Mode.RUNNING
+
+    def ask(self, command: Command) -> bool:
+        """Send a command and show at once what was asked for; False if it cannot be obeyed now."""
+        if self.session.read_only or self.over:
+            return False
+        loading = self.state.mode is Mode.LOADING
+        if isinstance(command, Pause):
+            self.request = Request("pausing…", Mode.PAUSED)
+        elif isinstance(command, Resume):
+            self.request = Request("will run when loaded" if loading else "resuming…", Mode.RUNNING)
+        elif isinstance(command, StepOnce):
+            self.request = Request("one step…", Mode.PAUSED if self.wants_running else Mode.RUNNING)
+        elif isinstance(command, StepPhase):
+            self.request = Request("one phase…", Mode.PAUSED if self.wants_running else Mode.RUNNING)
+        elif isinstance(command, Retry):
+            self.request = Request("retrying…", Mode.RUNNING)
+        elif isinstance(command, Stop):
+            self.request = Request("stopping…", Mode.STOPPED)
+        if loading and isinstance(command, Pause):
+            self._starts_running, self.request = False, None
+        self.session.send(command)
+        return True
+
+    # --- what is looked at -------------------------------------------------------------------------------
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the view follows the training."""
+        return self.cursor.step is None
+
+    @property
+    def training_step(self) -> int:
+        """The step the engine is at: in progress, or the last finished."""
+        return self.state.current.step if self.state.current else self.state.last_step
+
+    @property
+    def shown_step(self) -> int:
+        """Number of the step whose groups are shown."""
+        detail = self.detail
+        return detail.step if detail is not None else (self.cursor.step or self.training_step)
+
+    @property
+    def detail(self) -> StepDetail | None:
+        """The step looked at. Live, the last finished one stays until the next has groups to show."""
+        state = self.state
+        if self.cursor.step is not None:
+            return state.detail(self.cursor.step) or self._load(self.cursor.step)
+        if state.current is not None and state.current.groups:
+            return state.current
+        if state.recent:
+            return state.recent[-1]
+        return self._load(state.last_step) if state.last_step else state.current
+
+    def _load(self, step: int) -> StepDetail | None:
+        if step not in self._old_steps:
+            self._old_steps[step] = self.session.load_step(step)
+            while len(self._old_steps) > CACHED_STEPS:
+                self._old_steps.popitem(last=False)
+        self._old_steps.move_to_end(step)
+        return self._old_steps[step]
+
+    @property
+    def metrics(self) -> StepMetrics | None:
+        """Metrics of the step looked at: live, of the last finished one."""
+        history = self.state.history
+        if self.cursor.step is None:
+            return history[-1] if history else None
+        return next((m for m in reversed(history) if m.step == self.cursor.step), None)
+
+    @property
+    def groups(self) -> list[GroupRecord]:
+        """Groups of the step looked at, in the order of the list."""
+        detail = self.detail
+        groups = list(detail.groups) if detail is not None else []
+        if self.sort == "signal":
+            groups.sort(key=lambda g: (-(g.reward_std or 0.0), g.index))
+        elif self.sort == "reward":
+            groups.sort(key=lambda g: (-(g.reward_mean or 0.0), g.index))
+        return groups
+
+    def row_of(self, groups: list[GroupRecord]) -> int | None:
+        """Row of the selected group."""
+        if not groups:
+            return None
+        picked = self.cursor.picked
+        if picked is not None and picked[0] == self.shown_step:
+            for row, group in enumerate(groups):
+                if group.index == picked[1]:
+                    return row
+        return min(self.cursor.group_row, len(groups) - 1)
+
+    @property
+    def group(self) -> GroupRecord | None:
+        """The selected group."""
+        groups = self.groups
+        row = self.row_of(groups)
+        return groups[row] if row is not None else None
+
+    @property
+    def completion(self) -> CompletionRecord | None:
+        """The selected answer."""
+        group = self.group
+        if group is None or not group.completions:
+            return None
+        return group.completions[min(self.cursor.answer, len(group.completions) - 1)]
+
+    @property
+    def progress_text(self) -> str:
+        """How far the present phase is, as ``412/2048 tok``; empty where nobody counts."""
+        gauge = self.phase_gauge
+        if gauge is None:
+            return ""
+        return f"{gauge.done}/{gauge.total} {clean(gauge.unit)}".rstrip()
+
+    @property
+    def phase_gauge(self) -> Progress | None:
+        """The gauge, if it is of the phase in progress."""
+        gauge, current = self.gauge, self.state.current
+        if (
+            gauge is None
+            or current is None
+            or gauge.step != current.step
+            or gauge.phase is not self.state.phase
+        ):
+            return None
+        return gauge
+
+    # --- moving ------------------------------------------------------------------------------------------
+
+    def move_group(self, by: int) -> None:
+        """Select another group."""
+        groups = self.groups
+        row = self.row_of(groups)
+        if row is not None:
+            self.pick_row(max(0, min(len(groups) - 1, row + by)))
+
+    def pick_row(self, row: int) -> None:
+        """Select the group in this row of the list."""
+        groups = self.groups
+        if 0 <= row < len(groups):
+            picked = (self.shown_step, groups[row].index)
+            answer = self.cursor.answer if picked == self.cursor.picked else 0
+            self.cursor = replace(self.cursor, group_row=row, picked=picked, answer=answer)
+
+    def move_answer(self, by: int) -> None:
+        """Select another answer of the group."""
+        group = self.group
+        if group is not None and group.completions:
+            last = len(group.completions) - 1
+            self.pick_answer(max(0, min(last, min(self.cursor.answer, last) + by)))
+
+    def pick_answer(self, row: int) -> None:
+        """Select the answer in this row; the group stays picked while its step is shown."""
+        group = self.group
+        if group is not None and 0 <= row < len(group.completions):
+            picked = (self.shown_step, group.index)
+            group_row = self.row_of(self.groups) or 0
+            self.cursor = replace(self.cursor, answer=row, picked=picked, group_row=group_row)
+
+    def move_step(self, by: int) -> bool:
+        """Look at an earlier or later finished step; going past the last returns to live."""
+        last = self.state.last_step
+        if last == 0 or (self.is_live and by > 0):
+            return False
+        target = max(1, (self.cursor.step or self.shown_step) + by)
+        if target > last or (target == last and by > 0 and self.state.current is None):
+            self.go_live()
+            return True
+        moved = target != self.cursor.step
+        self.cursor = replace(self.cursor, step=target, picked=None)
+        return moved
+
+    def go_live(self) -> None:
+        """Follow the training again."""
+        self.cursor = replace(self.cursor, step=None, picked=None)
+
+    def cycle_sort(self) -> str:
+        """Sort the groups the next way; the selected group stays selected."""
+        group = self.group
+        self.sort = SORTS[(SORTS.index(self.sort) + 1) % len(SORTS)]
+        if group is not None and self.cursor.picked is not None:
+            self.cursor = replace(self.cursor, picked=(self.shown_step, group.index))
+        return self.sort
+
+
+def _prompts_per_step(config_toml: str) -> int:
+    """Groups of one step as the run's settings say; 0 where they cannot be read."""
+    try:
+        return int(tomllib.loads(config_toml)["sampling"]["prompts_per_step"])
+    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError):
+        return 0

@@ -1,0 +1,111 @@
+"""What every reward takes and gives back.
+
+A reward reads a batch of :class:`Sample` and answers one :class:`Score` for each, in order. A score is never
+a bare number: it carries a :class:`Verdict` and an :class:`Explanation`, because the person watching wants to
+know *why*. Everything here is plain data, JSON-ready and free of torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+
+class Verdict(StrEnum):
+    """How a reward judged one completion. Only ``CORRECT`` pays in the math verifier."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    UNPARSED = "unparsed"
+    NO_ANSWER = "no answer"
+    TIMEOUT = "timeout"
+    CRASH = "crash"
+    BAD_GOLD = "bad gold"
+    NOT_JUDGED = "not judged"
+    """Given by rewards that only measure (format, length): they have a value but no opinion on truth."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One completion to be judged.
+
+    ``completion`` is the text exactly as decoded; ``gold`` the final answer as the data set writes it;
+    ``finish_reason`` is ``"stop"`` or ``"length"``.
+    """
+
+    problem_id: str
+    prompt: str
+    completion: str
+    gold: str
+    finish_reason: str = "stop"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Half-open character range ``[start, end)`` into the *original* completion text."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Why a score was given. Every field is plain text that may be shown, never evaluated."""
+
+    sentence: str
+    """One sentence for a person: what was found, what it was compared with, and the outcome."""
+    span: Span | None = None
+    """Where the judged answer stands in the completion."""
+    source: str = ""
+    """What kind of statement the answer came from: ``boxed``, ``hashes``, ``phrase``, ``last number``."""
+    runner_up_spans: tuple[Span, ...] = ()
+    """Other candidates that were found and lost."""
+    answer_text: str = ""
+    """The extracted answer as it stands in the completion."""
+    normalized_text: str = ""
+    """The same after normalisation, as the parser read it."""
+    parsed_answer: str = ""
+    """Short printed form of the parsed answer, with its type."""
+    parsed_gold: str = ""
+    rule: str = ""
+    """Name of the rule that decided, for example ``same number``."""
+    near_miss: str = ""
+    """Class of a near miss (``sign``, ``percent``, ``off by one`` ...), or empty."""
+    elapsed_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """One reward's opinion of one completion.
+
+    ``value`` is None when this reward declines to judge; composition leaves such a component out.
+    """
+
+    value: float | None
+    verdict: Verdict
+    explanation: Explanation
+
+
+@runtime_checkable
+class Reward(Protocol):
+    """Judges completions. Implementations must be callable from any thread and must not raise on any text."""
+
+    @property
+    def name(self) -> str:
+        """Component name as it stands in the run file and on the screen."""
+        ...
+
+    def score(self, samples: Sequence[Sample]) -> list[Score]:
+        """Return one score for each sample, in order."""
+        ...
+
+    def check_gold(self, gold: str) -> str | None:
+        """Return None if ``gold`` can be judged against, else one line saying why not."""
+        ...
+
+    def close(self) -> None:
+        """Free worker processes. Safe to call twice."""
+        ...

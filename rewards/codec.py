@@ -1,0 +1,73 @@
+"""Scores and outcomes as plain JSON objects: for the worker pipes, the run file and the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rewards.base import Explanation, Score, Span, Verdict
+from rewards.outcome import Outcome
+
+Json = dict[str, Any]
+
+
+def score_to_json(score: Score) -> Json:
+    """Return ``score`` as a JSON-ready object; empty fields of the explanation are left out."""
+    why = score.explanation
+    explanation: Json = {"sentence": why.sentence}
+    if why.span is not None:
+        explanation["span"] = [why.span.start, why.span.end]
+    if why.runner_up_spans:
+        explanation["runner_up_spans"] = [[span.start, span.end] for span in why.runner_up_spans]
+    for name in _TEXTS:
+        if getattr(why, name):
+            explanation[name] = getattr(why, name)
+    if why.elapsed_ms:
+        explanation["elapsed_ms"] = why.elapsed_ms
+    return {"value": score.value, "verdict": score.verdict.value, "explanation": explanation}
+
+
+def score_from_json(data: Mapping[str, Any]) -> Score:
+    """Rebuild a score.
+
+    Raises:
+        ValueError: ``data`` is not what :func:`score_to_json` writes.
+    """
+    try:
+        why = data["explanation"]
+        span = why.get("span")
+        explanation = Explanation(
+            sentence=str(why["sentence"]),
+            span=None if span is None else Span(int(span[0]), int(span[1])),
+            runner_up_spans=tuple(
+                Span(int(start), int(end)) for start, end in why.get("runner_up_spans", ())
+            ),
+            elapsed_ms=float(why.get("elapsed_ms", 0.0)),
+            **{name: str(why.get(name, "")) for name in _TEXTS},
+        )
+        value = data["value"]
+        return Score(
+            value=None if value is None else float(value),
+            verdict=Verdict(data["verdict"]),
+            explanation=explanation,
+        )
+    except (KeyError, TypeError, IndexError, AttributeError) as problem:
+        raise ValueError(f"not a score: {problem!r}") from problem
+
+
+def outcome_to_json(outcome: Outcome) -> Json:
+    """Return ``outcome`` as a JSON-ready object."""
+    return {
+        "verdict": outcome.verdict.value,
+        "rule": outcome.rule,
+        "because": outcome.because,
+        "near_miss": outcome.near_miss,
+    }
+
+
+def outcome_from_json(data: Mapping[str, Any]) -> Outcome:
+    """Rebuild an outcome; raises ValueError or KeyError for anything else."""
+    return Outcome(Verdict(data["verdict"]), str(data["rule"]), str(data["because"]), str(data["near_miss"]))
+
+
+_TEXTS = ("source", "answer_text", "normalized_text", "parsed_answer", "parsed_gold", "rule", "near_miss")

@@ -1,0 +1,99 @@
+"""A weighted sum of rewards that keeps every component as it was given, before any weight or normalisation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rewards.base import Reward, Sample, Score, Verdict
+from rewards.functions import RewardError
+
+
+@dataclass(frozen=True, slots=True)
+class ComposedScore:
+    """The scalar trained on, and every component by name with its own value, verdict and explanation."""
+
+    total: float
+    components: Mapping[str, Score]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Verdict of the first component that has an opinion on truth."""
+        verdicts = (score.verdict for score in self.components.values())
+        return next((v for v in verdicts if v is not Verdict.NOT_JUDGED), Verdict.NOT_JUDGED)
+
+
+class WeightedReward:
+    """``total = sum(weight * value)`` over the components that judge; a value of None is left out.
+
+    Raises:
+        ValueError: there is no component, two share a name, or a weight is not finite.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Reward, float]]) -> None:
+        names = [part.name for part, _ in parts]
+        if not parts:
+            raise ValueError("a composed reward needs at least one component")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two reward components share the name {twice[0]!r}")
+        if not all(math.isfinite(weight) for _, weight in parts):
+            raise ValueError("a reward weight must be a finite number")
+        self._parts = [(part, float(weight)) for part, weight in parts]
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight by component name, in order."""
+        return {part.name: weight for part, weight in self._parts}
+
+    def score(self, samples: Sequence[Sample]) -> list[ComposedScore]:
+        """Score ``samples`` with every component, in order.
+
+        Raises:
+            RewardError: a component raised, or did not give one finite score for each sample.
+        """
+        columns = {part.name: _column(part, samples) for part, _ in self._parts}
+        composed = []
+        for index in range(len(samples)):
+            components = {name: column[index] for name, column in columns.items()}
+            composed.append(ComposedScore(self.total(components), components))
+        return composed
+
+    def total(self, components: Mapping[str, Score]) -> float:
+        """Weighted sum of ``components``; also for a component that a person has overridden."""
+        values = (
+            (components[part.name].value, weight) for part, weight in self._parts if part.name in components
+        )
+        return math.fsum(value * weight for value, weight in values if value is not None)
+
+    def check_gold(self, gold: str) -> str | None:
+        """The first complaint of any component."""
+        return next((complaint for part, _ in self._parts if (complaint := part.check_gold(gold))), None)
+
+    def warm_up(self) -> None:
+        """Let components that have workers start them."""
+        for part, _ in self._parts:
+            warm_up = getattr(part, "warm_up", None)
+            if callable(warm_up):
+                warm_up()
+
+    def close(self) -> None:
+        """Close every component. Safe to call twice."""
+        for part, _ in self._parts:
+            part.close()
+
+
+def _column(part: Reward, samples: Sequence[Sample]) -> list[Score]:
+    try:
+        scores = part.score(samples)
+    except RewardError:
+        raise
+    except Exception as problem:  # a reward of the user's own
+        raise RewardError(part.name, f"{type(problem).__name__}: {problem}") from problem
+    if len(scores) != len(samples):
+        raise RewardError(part.name, f"it gave {len(scores)} scores for {len(samples)} samples")
+    for sample, score in zip(samples, scores, strict=True):
+        if score.value is not None and not math.isfinite(score.value):
+            raise RewardError(part.name, f"it gave the value {score.value}", sample.problem_id)
+    return scores

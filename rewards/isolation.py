@@ -1,0 +1,234 @@
+"""A pool of worker processes for work that may hang, crash or eat memory.
+
+Requests and replies are JSON lines. Each request has a wall-clock deadline from the moment it is handed to a worker;
+at the deadline the worker's process group is killed and another takes its place. A request whose worker dies is given
+to a second one before that counts as its own doing. Nothing here knows mathematics.
+POSIX only (pipes in a selector, process groups).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import sys
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from rewards.process import Json, WorkerProcess, start_worker
+
+_START_FAILURES = 2
+
+
+class Failure(StrEnum):
+    """Why a request has no result."""
+
+    TIMEOUT = "timeout"
+    CRASH = "crash"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The result of one request, or the failure in its place."""
+
+    result: Json | None = None
+    failure: Failure | None = None
+    detail: str = ""
+
+
+class WorkerPool:
+    """Runs batches of requests on worker processes. Safe to use from any thread; batches take turns.
+
+    Args:
+        workers: how many processes at most.
+        deadline_s: wall-clock limit of one request.
+        memory_mb: address-space limit of one process.
+        module: what ``python -m`` runs.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: int = 2,
+        deadline_s: float = 2.0,
+        memory_mb: int = 1024,
+        module: str = "rewards.worker",
+    ) -> None:
+        if workers < 1 or deadline_s <= 0:
+            raise ValueError("a pool needs at least one worker and a positive deadline")
+        self.deadline_s = deadline_s
+        self._size = workers
+        self._command = [sys.executable, "-P", "-m", module, str(memory_mb), str(deadline_s)]
+        self._lock = threading.Lock()
+        self._workers: list[WorkerProcess] = []
+        self._finalizer = weakref.finalize(self, _kill_all, self._workers, os.getpid())
+
+    def start(self) -> None:
+        """Start the workers without waiting until they are ready."""
+        with (
+            self._lock,
+            contextlib.suppress(OSError),
+        ):  # a failure to start is reported by the batch that needs them
+            self._fill(self._size)
+
+    def run(self, requests: Sequence[Mapping[str, Any]]) -> list[Reply]:
+        """Run every request and return the replies in order. Never raises for what a request does."""
+        if not requests:
+            return []
+        with self._lock:
+            try:
+                self._drop_dead()
+                return _Batch(self, requests).run()
+            except OSError as problem:
+                self._kill_workers()
+                return [
+                    Reply(failure=Failure.CRASH, detail=f"no verifier worker could be started: {problem}")
+                ] * len(requests)
+            except BaseException:
+                self._kill_workers()  # interrupted in the middle: what the workers now hold is stale
+                raise
+
+    def close(self) -> None:
+        """Kill the workers and reap them. Safe to call twice; a later batch starts new ones."""
+        with self._lock:
+            self._kill_workers()
+
+    def pids(self) -> list[int]:
+        """Process ids of the living workers."""
+        return [worker.process.pid for worker in list(self._workers) if worker.process.poll() is None]
+
+    def _kill_workers(self) -> None:
+        _kill_all(self._workers, os.getpid())
+
+    def _fill(self, wanted: int) -> list[WorkerProcess]:
+        """Bring the pool up to ``wanted`` workers."""
+        while len(self._workers) < min(wanted, self._size):
+            self._workers.append(start_worker(self._command))
+        return self._workers
+
+    def _drop_dead(self) -> None:
+        """Forget workers that died while idle. Only between batches: within one, the batch sees them die."""
+        for worker in [w for w in self._workers if w.process.poll() is not None and not w.is_starting]:
+            self._workers.remove(worker)
+            worker.kill()
+
+
+def _kill_all(workers: list[WorkerProcess], owner: int) -> None:
+    if os.getpid() != owner:
+        return  # a forked child must not kill its parent's workers
+    while workers:
+        workers.pop().kill()
+
+
+class _Batch:
+    """One call of :meth:`WorkerPool.run`: hands out requests, collects replies, enforces deadlines."""
+
+    def __init__(self, pool: WorkerPool, requests: Sequence[Mapping[str, Any]]) -> None:
+        self.pool = pool
+        self.requests = requests
+        self.replies: list[Reply | None] = [None] * len(requests)
+        self.queue = deque(range(len(requests)))
+        self.left = len(requests)
+        self.start_failures = 0
+        self.tried: set[int] = set()
+        self.selector = selectors.DefaultSelector()
+        self.known: set[WorkerProcess] = set()
+
+    def run(self) -> list[Reply]:
+        with self.selector:
+            while self.left:
+                self.hand_out()
+                if self.left:
+                    self.wait()
+        return [reply for reply in self.replies if reply is not None]
+
+    def hand_out(self) -> None:
+        """Keep as many workers as there is work for, and give each idle one a request."""
+        busy = sum(worker.job is not None for worker in self.known)
+        for worker in list(self.pool._fill(busy + len(self.queue))):
+            if worker not in self.known:
+                self.selector.register(worker.output, selectors.EVENT_READ, worker)
+                self.known.add(worker)
+            if self.queue and not worker.is_starting and worker.job is None:
+                self.give(worker, self.queue.popleft())
+
+    def give(self, worker: WorkerProcess, job: int) -> None:
+        worker.job, worker.deadline = job, time.monotonic() + self.pool.deadline_s
+        with contextlib.suppress(OSError):  # it died: the end of its output says so
+            worker.send({**self.requests[job], "id": job})
+
+    def wait(self) -> None:
+        """Wait for the next message or deadline."""
+        waiting = [worker for worker in self.known if worker.is_starting or worker.job is not None]
+        timeout = min((worker.deadline for worker in waiting), default=0.0) - time.monotonic()
+        for key, _ in self.selector.select(max(0.0, timeout)):
+            self.receive(key.data)
+        now = time.monotonic()
+        for worker in waiting:
+            if (
+                worker in self.known
+                and worker.deadline <= now
+                and (worker.is_starting or worker.job is not None)
+            ):
+                self.lose(worker, Failure.TIMEOUT)
+
+    def receive(self, worker: WorkerProcess) -> None:
+        try:
+            message = worker.read_line()
+        except (EOFError, OSError, ValueError):
+            self.lose(worker, Failure.CRASH)
+            return
+        if message is None:
+            return
+        if worker.is_starting and "ready" in message:
+            worker.is_starting = False
+        elif worker.job is not None and message.get("id") == worker.job:
+            job, worker.job = worker.job, None
+            result = message.get("result")
+            if isinstance(result, dict):
+                self.settle(job, Reply(result))
+            else:
+                self.settle(
+                    job, Reply(failure=Failure.CRASH, detail=f"the worker failed: {message.get('error')}")
+                )
+
+    def lose(self, worker: WorkerProcess, failure: Failure) -> None:
+        """A worker hung or died: kill it, give its request a verdict; the next hand-out starts another."""
+        self.selector.unregister(worker.output)
+        self.known.discard(worker)
+        was_starting, job = worker.is_starting, worker.job
+        status = worker.process.poll()
+        self.pool._workers.remove(worker)
+        words = worker.last_words()
+        worker.kill()
+        if was_starting:
+            self.start_failures += 1
+            if self.start_failures >= _START_FAILURES:
+                self.give_up(words or f"exit status {status}")
+        elif job is not None and failure is Failure.TIMEOUT:
+            self.settle(job, Reply(failure=failure, detail=f"no decision within {self.pool.deadline_s:g} s"))
+        elif job is not None and job not in self.tried:
+            self.tried.add(job)  # it may have died for another reason, so the request gets a second worker
+            self.queue.append(job)
+        elif job is not None:
+            reason = words or f"exit status {worker.process.returncode}"
+            self.settle(job, Reply(failure=failure, detail=f"the worker died ({reason})"))
+
+    def give_up(self, reason: str) -> None:
+        """Workers do not start at all: every open request gets that as its verdict."""
+        for job, reply in enumerate(self.replies):
+            if reply is None:
+                self.settle(
+                    job, Reply(failure=Failure.CRASH, detail=f"the verifier worker cannot start: {reason}")
+                )
+
+    def settle(self, job: int, reply: Reply) -> None:
+        if self.replies[job] is None:
+            self.replies[job] = reply
+            self.left -= 1

@@ -1,0 +1,122 @@
+"""One worker process: its pipes, its log, and how it is started and killed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+Json = dict[str, Any]
+_START_UP_S = 60.0
+_LOG_TAIL = 300
+_MAX_REPLY = 1 << 20
+_KEPT_ENVIRONMENT = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH",
+    "PYTHONHOME",
+)
+
+
+@dataclass(eq=False)
+class WorkerProcess:
+    """One process with its pipes and what it is working on."""
+
+    process: subprocess.Popen[bytes]
+    log: IO[bytes]
+    is_starting: bool = True
+    deadline: float = 0.0
+    job: int | None = None
+    buffer: bytearray = field(default_factory=bytearray)
+
+    @property
+    def output(self) -> int:
+        """File descriptor of what the process writes."""
+        assert self.process.stdout is not None
+        return self.process.stdout.fileno()
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Write one message; OSError if the process is gone."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(message).encode() + b"\n")
+        self.process.stdin.flush()
+
+    def read_line(self) -> Json | None:
+        """Take in what has come; return a message once its line is complete. EOFError: the process is gone."""
+        chunk = os.read(self.output, 65536)
+        if not chunk:
+            raise EOFError
+        self.buffer += chunk
+        line, newline, rest = self.buffer.partition(b"\n")
+        if not newline:
+            if len(self.buffer) > _MAX_REPLY:
+                raise EOFError
+            return None
+        self.buffer = rest
+        message = json.loads(line)
+        if not isinstance(message, dict):
+            raise EOFError
+        return message
+
+    def kill(self) -> None:
+        """Kill the process group, reap the process and close the pipes."""
+        if self.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout, self.log):
+            with contextlib.suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
+
+    def last_words(self) -> str:
+        """The tail of what the process wrote to stderr, on one line."""
+        try:
+            end = self.log.seek(0, os.SEEK_END)
+            self.log.seek(max(0, end - _LOG_TAIL))
+            lines = self.log.read().decode(errors="replace").split("\n")
+        except (OSError, ValueError):
+            return ""
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def start_worker(command: Sequence[str]) -> WorkerProcess:
+    """Start ``command`` in a session of its own, its stderr going to a file that nobody sees."""
+    log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        env=_environment(),
+        close_fds=True,
+        start_new_session=True,
+    )
+    return WorkerProcess(process, log, deadline=time.monotonic() + _START_UP_S)
+
+
+def _environment() -> dict[str, str]:
+    """Only what Python needs to start: no tokens and keys for a process that reads untrusted text."""
+    kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+    package_parent = str(Path(__file__).resolve().parent.parent)
+    path = [package_parent, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {
+        **kept,
+        "PYTHONPATH": os.pathsep.join(path),
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "SYMPY_GROUND_TYPES": "python",  # gmpy2 computes in C where even a signal waits
+    }

@@ -1,0 +1,190 @@
+"""The small expression tree that every answer is read into, free of sympy.
+
+Numbers keep their exact value (and, for a decimal, how many digits were written), so that most verdicts
+need nothing but :class:`fractions.Fraction`. Trees are immutable, hashable and bounded by the parser.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+from typing import TypeAlias
+
+
+class Op(StrEnum):
+    """Everything a tree node may do. The parser builds nothing outside this table."""
+
+    ADD = "+"
+    MUL = "*"
+    DIV = "/"
+    POW = "^"
+    NEG = "-"
+    FACTORIAL = "!"
+    PERCENT = "%"
+    MIXED = "mixed"
+    ROOT = "root"
+    ABS = "abs"
+    BINOMIAL = "binomial"
+    SIN = "sin"
+    COS = "cos"
+    TAN = "tan"
+    COT = "cot"
+    SEC = "sec"
+    CSC = "csc"
+    ARCSIN = "arcsin"
+    ARCCOS = "arccos"
+    ARCTAN = "arctan"
+    SINH = "sinh"
+    COSH = "cosh"
+    TANH = "tanh"
+    LOG = "log"
+    EXP = "exp"
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A literal. ``places`` counts the digits written after the point; None when there was no point."""
+
+    value: Fraction
+    places: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """A variable such as ``x`` or ``x_1``."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """``pi``, ``e``, ``i`` or ``oo`` (infinity)."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """An operation on one or more trees."""
+
+    op: Op
+    args: tuple[Node, ...]
+
+
+Node: TypeAlias = Number | Symbol | Constant | Apply
+
+ONE = Number(Fraction(1))
+TWO = Number(Fraction(2))
+
+
+def negate(node: Node) -> Node:
+    """Return ``-node``, folding the sign into a literal."""
+    if isinstance(node, Number):
+        return Number(-node.value, node.places)
+    return Apply(Op.NEG, (node,))
+
+
+def symbols(node: Node) -> frozenset[str]:
+    """Names of all variables in ``node``."""
+    if isinstance(node, Symbol):
+        return frozenset((node.name,))
+    if isinstance(node, Apply):
+        return frozenset().union(*(symbols(arg) for arg in node.args))
+    return frozenset()
+
+
+def has_infinity(node: Node) -> bool:
+    """Tell whether infinity occurs in ``node``."""
+    if isinstance(node, Apply):
+        return any(has_infinity(arg) for arg in node.args)
+    return isinstance(node, Constant) and node.name == "oo"
+
+
+def size(node: Node) -> int:
+    """Number of nodes in the tree."""
+    return 1 + sum(size(arg) for arg in node.args) if isinstance(node, Apply) else 1
+
+
+def same_shape(left: Node, right: Node) -> bool:
+    """Tell whether two trees are one and the same up to the order of sums and products."""
+    return left == right or shape(left) == shape(right)
+
+
+def shape(node: Node) -> str:
+    """A key that is equal for trees which differ only in the order of terms and factors."""
+    if isinstance(node, Number):
+        return f"{node.value.numerator:x}|{node.value.denominator:x}"
+    if isinstance(node, Symbol):
+        return node.name
+    if isinstance(node, Constant):
+        return f"\\{node.name}"
+    if node.op is Op.NEG and isinstance(node.args[0], Number):
+        return shape(negate(node.args[0]))
+    keys = [shape(arg) for arg in node.args]
+    if node.op in (Op.ADD, Op.MUL):
+        keys.sort()
+    return f"{node.op}({','.join(keys)})"
+
+
+_PRECEDENCE = {Op.ADD: 1, Op.NEG: 2, Op.MUL: 3, Op.DIV: 3, Op.POW: 5, Op.FACTORIAL: 6, Op.PERCENT: 6}
+SHOWN_CHARS = 120
+"""Longest printed form of a tree or value: a person reads it, nothing parses it."""
+
+
+def clip(text: str, limit: int = SHOWN_CHARS) -> str:
+    """Cut ``text`` to ``limit`` characters with an ellipsis, and blank out control characters."""
+    text = text if len(text) <= limit else text[: limit - 1] + "…"
+    return text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
+
+
+def show(node: Node) -> str:
+    """Short printed form for a person. Bounded in length and in work."""
+    return clip(_show(node, 0)) if size(node) <= 200 else "(a large expression)"
+
+
+def show_fraction(value: Fraction) -> str:
+    """Print an exact value; a huge one by its size, since printing it all would be slow and unread."""
+    bits = max(value.numerator.bit_length(), value.denominator.bit_length())
+    return clip(str(value)) if bits <= 600 else f"(a number of {bits} bits)"
+
+
+def _show(node: Node, outer: int) -> str:
+    if isinstance(node, Number):
+        return _show_number(node, outer)
+    if isinstance(node, (Symbol, Constant)):
+        return node.name
+    inner = _PRECEDENCE.get(node.op, 9)
+    text = _show_operation(node, inner)
+    return f"({text})" if inner < outer else text
+
+
+def _show_number(node: Number, outer: int) -> str:
+    value = node.value
+    if node.places is not None and value.denominator.bit_length() < 600:
+        text = f"{float(value):.{min(node.places, 15)}f}" if abs(value) < 10**15 else show_fraction(value)
+    else:
+        text = show_fraction(value)
+    return f"({text})" if value < 0 and outer > 1 else text
+
+
+def _show_operation(node: Apply, inner: int) -> str:
+    args = node.args
+    if node.op is Op.ADD:
+        head, *tail = (_show(arg, inner) for arg in args)
+        return head + "".join(f" - {t[1:]}" if t.startswith("-") else f" + {t}" for t in tail)
+    if node.op is Op.MUL:
+        return "*".join(_show(arg, inner) for arg in args)
+    if node.op is Op.DIV:
+        return f"{_show(args[0], inner)}/{_show(args[1], inner + 1)}"
+    if node.op is Op.POW:
+        return f"{_show(args[0], inner + 1)}^{_show(args[1], inner)}"
+    if node.op is Op.NEG:
+        return f"-{_show(args[0], inner + 1)}"
+    if node.op in (Op.FACTORIAL, Op.PERCENT):
+        return f"{_show(args[0], inner)}{node.op}"
+    if node.op is Op.MIXED:
+        return f"{_show(args[0], 0)} {_show(args[1], 0)}"
+    if node.op is Op.ROOT and args[1] == TWO:
+        return f"sqrt({_show(args[0], 0)})"
+    return f"{node.op}({', '.join(_show(arg, 0) for arg in args)})"

@@ -1,0 +1,79 @@
+"""A worker process: JSON lines in, JSON lines out, within limits it sets on itself.
+
+Started as ``python -m rewards.worker MEMORY_MB DEADLINE_S`` by :mod:`rewards.isolation`. A request is
+``{"id", "gold", "answer"}``, a reply ``{"id", "result"}`` or ``{"id", "error"}``; the first line says that it is ready.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from typing import IO, Any
+
+try:
+    import resource
+except ImportError:  # not on Windows: there the deadline alone protects
+    resource = None  # type: ignore[assignment]
+
+_LOG_BYTES = 1 << 20
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serve requests until stdin closes."""
+    arguments = sys.argv[1:] if argv is None else argv
+    memory_mb, deadline_s = int(arguments[0]), float(arguments[1])
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever a library prints goes to the log, not between the replies
+    _limit("RLIMIT_AS", memory_mb << 20)
+    _limit("RLIMIT_FSIZE", _LOG_BYTES)
+    _limit("RLIMIT_CORE", 0)
+
+    import rewards.algebra  # noqa: F401 - load sympy before saying ready
+    from rewards.codec import outcome_to_json
+    from rewards.math_verifier import decide_fully
+    from rewards.parse import read
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        return outcome_to_json(decide_fully(read(request["gold"]), read(request["answer"])))
+
+    _send(replies, {"ready": os.getpid()})
+    for line in sys.stdin:
+        request = json.loads(line)
+        _limit_cpu(deadline_s)
+        try:
+            reply = {"id": request["id"], "result": answer(request)}
+        except MemoryError:
+            reply = {"id": request["id"], "error": "it ran out of memory"}
+        except Exception as problem:  # reported as a verdict of its own by the parent
+            reply = {"id": request["id"], "error": f"{type(problem).__name__}: {str(problem)[:200]}"}
+        _send(replies, reply)
+    return 0
+
+
+def _send(replies: IO[str], reply: dict[str, Any]) -> None:
+    replies.write(json.dumps(reply) + "\n")
+    replies.flush()
+
+
+def _limit(name: str, value: int) -> None:
+    """Lower one resource limit where the system has it."""
+    if resource is None or not hasattr(resource, name):
+        return
+    kind = getattr(resource, name)
+    hard = resource.getrlimit(kind)[1]
+    try:
+        resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+    except (ValueError, OSError):  # macOS refuses some limits; the deadline still holds
+        return
+
+
+def _limit_cpu(deadline_s: float) -> None:
+    """Let this request burn little more CPU than its deadline, so that an orphaned worker ends by itself."""
+    _limit("RLIMIT_CPU", math.ceil(time.process_time() + deadline_s) + 2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Builders and scripted runs that tests share."""
