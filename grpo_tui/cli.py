@@ -70,19 +70,32 @@ def build_parser() -> argparse.ArgumentParser:
     resume = commands.add_parser("resume", help="go on exactly where a run stopped")
     resume.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
     resume.add_argument("--headless", action="store_true", help="without a screen")
-    resume.add_argument("--steps", type=int, metavar="N", help="train up to step N in all instead of what was planned")
-    resume.add_argument("--json", action="store_true", help="with --headless: one JSON object a step on stdout")
+    resume.add_argument(
+        "--steps", type=int, metavar="N", help="train up to step N in all instead of what was planned"
+    )
+    resume.add_argument(
+        "--json", action="store_true", help="with --headless: one JSON object a step on stdout"
+    )
     resume.set_defaults(function=_resume)
     return parser
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", metavar="NAME", help="tiny (default), gsm8k, math or cmath")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file of settings, over the preset")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="one setting, over both"
+        "--config", type=Path, metavar="FILE", help="a TOML file of settings, over the preset"
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (default: a new one below runs/)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="one setting, over both",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="the run's folder (default: a new one below runs/)"
+    )
 
 
 def runs_root() -> Path:
@@ -141,7 +154,9 @@ def _resume(arguments: argparse.Namespace) -> int:
 
     run_dir: Path = arguments.run
     if not (run_dir / "run.db").is_file():
-        return _complain(f"{run_dir} is not a run (it has no run.db); give the folder of one, e.g. below runs/", 2)
+        return _complain(
+            f"{run_dir} is not a run (it has no run.db); give the folder of one, e.g. below runs/", 2
+        )
     overrides = [f"run.steps={arguments.steps}"] if arguments.steps is not None else []
     config = load_config(preset=None, file=run_dir / "config.toml", overrides=overrides)
     if arguments.headless or arguments.json:

@@ -153,7 +153,13 @@ class LineDisplay(Display):
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
         from rich.progress import Progress as Bar
 
         # soft_wrap: a step's line stays one line where stderr is a file. No markup: text may come from a model.
@@ -201,7 +207,9 @@ class LineDisplay(Display):
     def progress(self, progress: Progress) -> None:
         """Show how far the present phase is."""
         speed = f" {progress.tokens_per_second:.0f} tok/s" if progress.tokens_per_second else ""
-        self._bar.update(self._task, now=f"{progress.phase} {progress.done}/{progress.total} {progress.unit}{speed}")
+        self._bar.update(
+            self._task, now=f"{progress.phase} {progress.done}/{progress.total} {progress.unit}{speed}"
+        )
 
     def _run_started(self, event: RunStarted) -> None:
         self._bar.update(self._task, total=event.total_steps, completed=event.finished_steps)

@@ -80,7 +80,9 @@ def prepare_batch(
     def tell() -> None:
         nonlocal done
         done += 1
-        trainer.report(Progress(step=step, phase=Phase.REFERENCE, done=done, total=total, unit="microbatches"))
+        trainer.report(
+            Progress(step=step, phase=Phase.REFERENCE, done=done, total=total, unit="microbatches")
+        )
 
     if needs_reference:
         with trainer.policy.reference():
@@ -101,7 +103,9 @@ def prepare_batch(
 
 @torch.no_grad()
 def _logprobs_of(trainer: Trainer, rows: Sequence[Row]) -> list[tuple[Row, Tensor]]:
-    logprobs_B_T, _ = trainer.policy.logprobs(token_batch(rows, trainer.policy), trainer.config.sampling.temperature)
+    logprobs_B_T, _ = trainer.policy.logprobs(
+        token_batch(rows, trainer.policy), trainer.config.sampling.temperature
+    )
     return [(row, logprobs_B_T[i, : row.num_tokens].clone()) for i, row in enumerate(rows)]
 
 

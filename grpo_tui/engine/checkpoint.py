@@ -57,7 +57,9 @@ def load_checkpoint(trainer: Trainer, directory: Path) -> None:
         _load_optimizer(trainer, load_file(directory / OPTIMIZER))
         torch.set_rng_state(load_file(directory / RNG)["torch"])
     except (OSError, KeyError, ValueError, RuntimeError) as error:
-        raise RunFileError(f"cannot read checkpoint {directory}: {' '.join(str(error).split())[:200]}") from error
+        raise RunFileError(
+            f"cannot read checkpoint {directory}: {' '.join(str(error).split())[:200]}"
+        ) from error
     trainer.finished_steps = int(state["finished_steps"])
     if trainer.state_hash() != state["state_hash"]:
         raise RunFileError(
@@ -73,7 +75,9 @@ def _read_state(directory: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunFileError(f"cannot read checkpoint {directory}: {error}") from error
     if version > VERSION:
-        raise RunFileError(f"checkpoint {directory} was written by a newer grpo-tui (format {version}); upgrade")
+        raise RunFileError(
+            f"checkpoint {directory} was written by a newer grpo-tui (format {version}); upgrade"
+        )
     assert isinstance(state, dict)
     return state
 
@@ -103,7 +107,9 @@ def _load_optimizer(trainer: Trainer, tensors: dict[str, torch.Tensor]) -> None:
     state: dict[int, dict[str, torch.Tensor]] = {}
     for index, name in enumerate(trainer.policy.trainable_parameters()):
         prefix = f"{name}/"
-        entries = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        entries = {
+            key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
+        }
         if entries:
             state[index] = entries
     current = trainer.optimizer.state_dict()

@@ -13,7 +13,7 @@ from grpo_tui.events.records import Mode, Phase
 from grpo_tui.events.types import Event, ModeChanged, PhaseFinished, PhaseStarted
 
 
-class StopRequested(Exception):  # noqa: N818  not an error: how a Stop leaves the step in progress
+class StopRequested(Exception):
     """Raised inside the engine when it was told to stop."""
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-from rewards.base import Sample, Verdict
-
 from grpo_tui.engine.control import Gate
 from grpo_tui.engine.trainer import Trainer
 from grpo_tui.events.records import EvalRecord, Phase
@@ -13,6 +11,7 @@ from grpo_tui.events.types import EvalFinished, Progress
 from grpo_tui.generation.streams import stream_key
 from grpo_tui.generation.types import SampleRequest, SamplingSettings, TokenTick
 from grpo_tui.ops.intervals import wilson_interval
+from rewards.base import Sample, Verdict
 
 
 def is_due(trainer: Trainer) -> bool:
@@ -35,13 +34,18 @@ def evaluate(trainer: Trainer, gate: Gate) -> EvalRecord:
         gate.tick(f"in evaluation, after {tick.num_tokens} tokens")
         trainer.report(
             Progress(
-                step=step, phase=Phase.EMIT, done=tick.num_finished, total=tick.num_total, unit="held-out problems"
+                step=step,
+                phase=Phase.EMIT,
+                done=tick.num_finished,
+                total=tick.num_total,
+                unit="held-out problems",
             )
         )
 
     requests = [
         SampleRequest(
-            prompt_ids=prompt.token_ids, stream_key=stream_key(config.run.seed, "eval", 0, prompt.problem.id, 0)
+            prompt_ids=prompt.token_ids,
+            stream_key=stream_key(config.run.seed, "eval", 0, prompt.problem.id, 0),
         )
         for prompt in trainer.held_out
     ]

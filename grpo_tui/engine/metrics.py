@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from rewards.base import Verdict
 
 from grpo_tui.engine.trainer import Trainer
 from grpo_tui.engine.update import UpdateResult
 from grpo_tui.events.records import FloatArray, GroupRecord, Phase, StepMetrics
+from rewards.base import Verdict
 
 
 def measure_step(

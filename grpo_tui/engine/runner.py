@@ -205,7 +205,9 @@ class _Session:
         path, num_bytes = save_checkpoint(trainer, self.run_dir / "checkpoints")
         self.saved_step = trainer.finished_steps
         self.emit(
-            CheckpointSaved(time=time.time(), step=trainer.finished_steps, path=str(path), num_bytes=num_bytes)
+            CheckpointSaved(
+                time=time.time(), step=trainer.finished_steps, path=str(path), num_bytes=num_bytes
+            )
         )
 
     # --- end ---------------------------------------------------------------------------------------------

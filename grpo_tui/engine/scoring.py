@@ -7,25 +7,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from rewards.base import Sample
 
 from grpo_tui.engine.control import Gate
 from grpo_tui.engine.trainer import Trainer
 from grpo_tui.events.records import GroupRecord, Phase
 from grpo_tui.events.types import AdvantagesComputed, GroupScored, Progress
 from grpo_tui.ops.advantages import compute_advantages
+from rewards.base import Sample
 
 
 def score_groups(trainer: Trainer, step: int, groups: Sequence[GroupRecord], gate: Gate) -> list[GroupRecord]:
     """Reward every completion, group by group, and tell each group's rewards."""
     scored = []
+    max_tokens = trainer.config.sampling.max_completion_tokens
     for done, group in enumerate(groups, start=1):
         gate.tick(f"in score, after {done - 1} groups")
-        results = trainer.reward.score(samples_of(group))
+        results = trainer.reward.score(samples_of(group, max_tokens))
         rewards = tuple(result.total for result in results)
         scores = tuple(dict(result.components) for result in results)
         trainer.emit(
-            GroupScored(time=time.time(), step=step, group_index=group.index, rewards_G=rewards, scores_G=scores)
+            GroupScored(
+                time=time.time(), step=step, group_index=group.index, rewards_G=rewards, scores_G=scores
+            )
         )
         trainer.report(Progress(step=step, phase=Phase.SCORE, done=done, total=len(groups), unit="groups"))
         completions = tuple(
@@ -36,8 +39,8 @@ def score_groups(trainer: Trainer, step: int, groups: Sequence[GroupRecord], gat
     return scored
 
 
-def samples_of(group: GroupRecord) -> list[Sample]:
-    """What the reward is given of a group. ``num_tokens`` and the limit let length rewards work in tokens."""
+def samples_of(group: GroupRecord, max_tokens: int) -> list[Sample]:
+    """What the reward is given of a group; ``num_tokens`` and ``max_tokens`` let length rewards count tokens."""
     return [
         Sample(
             problem_id=group.problem.id,
@@ -45,7 +48,11 @@ def samples_of(group: GroupRecord) -> list[Sample]:
             completion=completion.text,
             gold=group.problem.answer,
             finish_reason=completion.finish_reason,
-            metadata={**group.problem.metadata, "num_tokens": str(completion.num_tokens)},
+            metadata={
+                **group.problem.metadata,
+                "num_tokens": str(completion.num_tokens),
+                "max_tokens": str(max_tokens),
+            },
         )
         for completion in group.completions
     ]

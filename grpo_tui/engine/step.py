@@ -1,6 +1,6 @@
 """One step of GRPO, as seven calls. Between any two, and inside each, the engine can be held.
 
-        prompts ─▶ groups ─▶ rewards ─▶ advantages ─▶ rows (ℓʳ, ℓ°) ─▶ new weights ─▶ metrics
+prompts ─▶ groups ─▶ rewards ─▶ advantages ─▶ rows (ℓʳ, ℓ°) ─▶ new weights ─▶ metrics
 """
 
 from __future__ import annotations

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from rewards.compose import WeightedReward
-from rewards.registry import get_reward
 from torch import Tensor
 
 from grpo_tui.config.schema import RewardConfig, RunConfig
@@ -26,6 +24,8 @@ from grpo_tui.generation.trusted import TrustedSampler
 from grpo_tui.generation.types import Sampler
 from grpo_tui.policy.loading import load_policy
 from grpo_tui.policy.policy import Policy, tensor_bytes
+from rewards.compose import WeightedReward
+from rewards.registry import get_reward
 
 Emit = Callable[[Event], None]
 Report = Callable[[Progress], None]
@@ -77,7 +77,9 @@ class Trainer:
     _closed: bool = field(default=False, repr=False)
 
     @classmethod
-    def load(cls, config: RunConfig, *, emit: Emit = lambda _event: None, report: Report = lambda _p: None) -> Trainer:
+    def load(
+        cls, config: RunConfig, *, emit: Emit = lambda _event: None, report: Report = lambda _p: None
+    ) -> Trainer:
         """Load model, data and reward as the config says, telling each stage as it begins.
 
         Raises:

@@ -78,15 +78,26 @@ def why_skip(trainer: Trainer, rows: Sequence[Row]) -> str:
     return ""
 
 
-def _gradient_steps(trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate, result: UpdateResult) -> None:
+def _gradient_steps(
+    trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate, result: UpdateResult
+) -> None:
     config = trainer.config
     for group in trainer.optimizer.param_groups:
         group["lr"] = result.learning_rate
     total = config.algorithm.num_epochs * config.algorithm.num_minibatches
     done = 0
     for epoch in range(config.algorithm.num_epochs):
-        for minibatch in split_minibatches(rows, config.algorithm.num_minibatches, config.run.seed, step, epoch):
-            _gradient_step(trainer, step, minibatch, len(rows), gate, result, (done, total))
+        for minibatch in split_minibatches(
+            rows, config.algorithm.num_minibatches, config.run.seed, step, epoch
+        ):
+            size = BatchSize(
+                num_sequences=len(minibatch),
+                # token_mean divides by the whole rollout batch's tokens, so that a minibatch of long answers
+                # weighs more than one of short ones; per minibatch that is its even share of them.
+                num_tokens=sum(row.num_tokens for row in rows) / config.algorithm.num_minibatches,
+                max_length=config.sampling.max_completion_tokens,
+            )
+            _gradient_step(trainer, step, minibatch, size, gate, result, (done, total))
             done += 1
 
 
@@ -105,7 +116,7 @@ def _gradient_step(
     trainer: Trainer,
     step: int,
     minibatch: Sequence[Row],
-    num_rows: int,
+    size: BatchSize,
     gate: Gate,
     result: UpdateResult,
     progress: tuple[int, int],
@@ -113,11 +124,6 @@ def _gradient_step(
     """Accumulate one gradient over microbatches, clip its norm, take one optimiser step."""
     config = trainer.config
     microbatches = split_by_tokens(minibatch, config.optim.max_tokens_per_microbatch)
-    size = BatchSize(
-        num_sequences=len(minibatch),
-        num_tokens=float(sum(row.num_tokens for row in minibatch)),
-        max_length=config.sampling.max_completion_tokens,
-    )
     trainer.optimizer.zero_grad(set_to_none=True)
     sums = torch.zeros(3, dtype=torch.float64)
     for done, microbatch in enumerate(microbatches):

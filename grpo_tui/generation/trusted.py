@@ -62,7 +62,9 @@ class _Run:
         limit = settings.max_new_tokens
         shape = (self._num_rows, limit)
         device = policy.device
-        self._uniforms_B_T = torch.from_numpy(np.stack([uniforms(r.stream_key, limit) for r in requests])).to(device)
+        self._uniforms_B_T = torch.from_numpy(np.stack([uniforms(r.stream_key, limit) for r in requests])).to(
+            device
+        )
         self._tokens_B_T = torch.full(shape, policy.pad_id, dtype=torch.long, device=device)
         self._logprobs_B_T = torch.zeros(shape, device=device)
         self._entropies_B_T = torch.zeros(shape, device=device)

@@ -21,7 +21,9 @@ class BatchSize(NamedTuple):
     """The completion limit L_max, not the longest completion present."""
 
 
-def token_weights(name: str, mask_B_T: Tensor, batch: BatchSize, dtype: torch.dtype = torch.float32) -> Tensor:
+def token_weights(
+    name: str, mask_B_T: Tensor, batch: BatchSize, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """Weight of every token in the loss; 0 in padded slots.
 
     Args:

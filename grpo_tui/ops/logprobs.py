@@ -11,7 +11,11 @@ CHUNK_ELEMENTS = 1 << 24
 
 
 def token_logprobs(
-    logits_B_T_V: Tensor, tokens_B_T: Tensor, *, temperature: float = 1.0, chunk_elements: int = CHUNK_ELEMENTS
+    logits_B_T_V: Tensor,
+    tokens_B_T: Tensor,
+    *,
+    temperature: float = 1.0,
+    chunk_elements: int = CHUNK_ELEMENTS,
 ) -> tuple[Tensor, Tensor]:
     """Log-prob of each given token and the entropy of each distribution.
 

@@ -22,7 +22,9 @@ def completion_mask(lengths_B: Tensor, max_length: int) -> Tensor:
 
 def zero_where_masked(values_B_T: Tensor, mask_B_T: Tensor) -> Tensor:
     """Values with padded slots set to exactly 0; neither their NaNs nor their gradients pass."""
-    return torch.where(mask_B_T, values_B_T, torch.zeros((), dtype=values_B_T.dtype, device=values_B_T.device))
+    return torch.where(
+        mask_B_T, values_B_T, torch.zeros((), dtype=values_B_T.dtype, device=values_B_T.device)
+    )
 
 
 def masked_sum(values_B_T: Tensor, mask_B_T: Tensor) -> Tensor:

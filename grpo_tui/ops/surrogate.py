@@ -22,7 +22,9 @@ def token_ratio(logprobs_B_T: Tensor, old_logprobs_B_T: Tensor, mask_B_T: Tensor
     return difference.exp()
 
 
-def clipped_surrogate(ratio_B_T: Tensor, advantages_B_1: Tensor, clip_low: float, clip_high: float) -> ClippedTerm:
+def clipped_surrogate(
+    ratio_B_T: Tensor, advantages_B_1: Tensor, clip_low: float, clip_high: float
+) -> ClippedTerm:
     """``−min(ρ A, clip(ρ, 1−ε_low, 1+ε_high) A)`` for each token.
 
     The gradient is 0 where A > 0 and ρ > 1 + ε_high, or A < 0 and ρ < 1 − ε_low; elsewhere it is that of ρ A.

@@ -70,7 +70,9 @@ def locate(source: str) -> tuple[str, str | None]:
         return str(path.parent), path.name
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise PolicyError(f"model.source: {source} has no config.json; give the folder of a transformers model")
+            raise PolicyError(
+                f"model.source: {source} has no config.json; give the folder of a transformers model"
+            )
         return str(path), None
     looks_like_path = source.startswith((".", "/", "~")) or source.count("/") > 1
     if path.exists() or looks_like_path:
@@ -106,7 +108,9 @@ def _load_tokenizer(folder: str, gguf_file: str | None, source: str) -> Any:
     except Exception as error:
         raise _load_error(source, error) from error
     if tokenizer.eos_token_id is None:
-        raise PolicyError(f"model.source: the tokenizer of {source} has no end-of-sequence token; answers never end")
+        raise PolicyError(
+            f"model.source: the tokenizer of {source} has no end-of-sequence token; answers never end"
+        )
     return tokenizer
 
 
@@ -176,7 +180,9 @@ def _add_adapter(base: Any, config: ModelConfig, seed: int) -> Any:
     try:
         return get_peft_model(base, lora)
     except ValueError as error:
-        names = sorted({name.rsplit(".", 1)[-1] for name, module in base.named_modules() if _is_linear(module)})
+        names = sorted(
+            {name.rsplit(".", 1)[-1] for name, module in base.named_modules() if _is_linear(module)}
+        )
         raise PolicyError(
             f"model.lora_targets: {', '.join(config.lora_targets)} match no layer of {config.source}; "
             f"it has {', '.join(names)}"
@@ -199,8 +205,17 @@ def _load_error(source: str, error: Exception) -> PolicyError:
     text = " ".join(str(error).split())
     lowered = text.lower()
     if isinstance(error, ImportError) and "gguf" in lowered:
-        return PolicyError("model.source: reading a .gguf file needs the package gguf: pip install 'grpo-tui[gguf]'")
-    offline = ("couldn't connect", "offline", "connection", "is not a local folder", "name resolution", "resolve")
+        return PolicyError(
+            "model.source: reading a .gguf file needs the package gguf: pip install 'grpo-tui[gguf]'"
+        )
+    offline = (
+        "couldn't connect",
+        "offline",
+        "connection",
+        "is not a local folder",
+        "name resolution",
+        "resolve",
+    )
     if any(phrase in lowered for phrase in offline):
         return _not_here(source)
     if "not a valid model identifier" in lowered or "404" in lowered:

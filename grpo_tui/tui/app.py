@@ -17,21 +17,18 @@ from textual.binding import BindingType
 from textual.screen import Screen
 
 from grpo_tui.config.schema import RunConfig
-from grpo_tui.events.commands import Command, Pause, Resume, Retry, StepOnce, StepPhase, Stop
+from grpo_tui.events.commands import Command, Pause, Resume, Retry, StepOnce, StepPhase
 from grpo_tui.events.records import Mode
 from grpo_tui.events.state import LogLine
-from grpo_tui.tui.actions import APP_ACTIONS, LOOK_ACTIONS, RUN_ACTIONS, bindings
+from grpo_tui.tui.actions import APP_ACTIONS, RUN_ACTIONS, bindings
 from grpo_tui.tui.capture import OutputCapture
+from grpo_tui.tui.leaving import Leaving
+from grpo_tui.tui.palette import palette_commands
 from grpo_tui.tui.panels.base import Panel
 from grpo_tui.tui.session import Session
 from grpo_tui.tui.view import RunView
 
 TICK = 0.1
-SAVE_PATIENCE = 20.0
-"""Seconds to wait for the engine to save on leaving."""
-LOADING_PATIENCE = 1.0
-"""The same while it is still loading: there is nothing to save."""
-TWICE = 2.0
 
 
 class SessionFactory(Protocol):
@@ -84,10 +81,7 @@ class GrpoApp(App[int]):
         self.crash_text = ""
         self.first_paint = 0.0
         self._warm_up = warm_up
-        self._closing_until: float | None = None
-        self._exit_code = 0
-        self._leave_after_step = False
-        self._interrupted_at = -TWICE
+        self.leaving = Leaving(self)
         self._bindings_key: tuple[object, ...] = ()
 
     # --- start -------------------------------------------------------------------------------------------
@@ -199,7 +193,7 @@ class GrpoApp(App[int]):
         if view.pump():
             self.set_timer(0.01, self._tick)
         self.sync()
-        self._watch_closing(view)
+        self.leaving.watch()
 
     def sync(self) -> None:
         """Bring the screen on top, and the key bar, up to date."""
@@ -236,7 +230,7 @@ class GrpoApp(App[int]):
 
     # --- commands to the engine --------------------------------------------------------------------------
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
         """Offer only what can be done now: "pause" turns into "run", "retry" needs a failure."""
         if action in ("pause", "resume", "step_once", "step_phase", "retry", "dismiss_failure", "show_log"):
             view = self.view
@@ -313,109 +307,25 @@ class GrpoApp(App[int]):
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Every action of the registry, and Textual's own choice of theme."""
         yield SystemCommand("Theme", "Change the colours.", self.action_change_theme)
-        view = self.view
-        for action in (*RUN_ACTIONS, *LOOK_ACTIONS, *APP_ACTIONS):
-            name = action.action.removeprefix("screen.").removeprefix("app.").split("(")[0]
-            at_screen = action.action.startswith("screen.")
-            if (
-                not action.label
-                or name == "command_palette"
-                or (at_screen and (view is None or screen.id != "live"))
-            ):
-                continue
-            if not at_screen and self.check_action(name, ()) is False:
-                continue
-            title = f"{action.label[0].upper()}{action.label[1:]}  ({action.key_text})"
-            yield SystemCommand(title, action.help, self._runner(action.action, screen))
-
-    def _runner(self, action: str, screen: Screen[Any]) -> Callable[[], Any]:
-        async def run() -> None:
-            await self.run_action(action, default_namespace=screen)
-
-        return run
+        yield from palette_commands(self, screen)
 
     # --- leaving -----------------------------------------------------------------------------------------
 
     def action_leave(self) -> None:
         """Quit, or ask first while a step runs."""
-        view = self.view
-        if view is None or view.over or not view.session.alive:
-            self.exit(self._code())
-        elif view.state.mode is Mode.RUNNING and view.state.current is not None:
-            from grpo_tui.tui.screens.leave import LeaveScreen
-
-            self.push_screen(LeaveScreen(view.state.current.step), self._leave_answered)
-        else:
-            self.begin_closing()
+        self.leaving.ask()
 
     async def action_quit(self) -> None:
         """Textual's own way out takes ours."""
-        self.action_leave()
-
-    def _leave_answered(self, answer: str | None) -> None:
-        if answer == "now":
-            self.begin_closing()
-        elif answer == "finish" and self.view is not None:
-            self._leave_after_step = True
-            self.view.ask(StepOnce())
-            self._open_closing()
-
-    def begin_closing(self, code: int = 0) -> None:
-        """Stop the engine, let it save, and leave when it has; not later than the patience allows."""
-        view = self.view
-        if view is None or not view.session.alive:
-            self.exit(code or self._code())
-            return
-        if self._closing_until is not None:
-            return
-        loading = view.state.mode is Mode.LOADING
-        self._exit_code = code
-        self._leave_after_step = False
-        view.ask(Stop())
-        self._closing_until = time.monotonic() + (LOADING_PATIENCE if loading else SAVE_PATIENCE)
-        self._open_closing()
-
-    def _open_closing(self) -> None:
-        from grpo_tui.tui.screens.leave import ClosingScreen
-
-        if not isinstance(self.screen, ClosingScreen):
-            self.push_screen(ClosingScreen())
-
-    def _watch_closing(self, view: RunView) -> None:
-        if self._leave_after_step:
-            self._show_closing(0.0, after_step=True)
-            between = view.state.mode in (Mode.PAUSED, Mode.FAILED) and view.request is None
-            if between or view.over or not view.session.alive:
-                self.begin_closing()
-        if self._closing_until is None:
-            return
-        left = self._closing_until - time.monotonic()
-        self._show_closing(left)
-        if not view.session.alive or left <= 0:
-            self.exit(self._exit_code or self._code())
-
-    def _show_closing(self, left: float, *, after_step: bool = False) -> None:
-        show = getattr(self.screen, "show", None)
-        if self.screen.id == "closing" and show is not None:
-            show(left, after_step=after_step)
+        self.leaving.ask()
 
     def action_leave_at_once(self) -> None:
         """Do not wait for the engine."""
-        self.exit(self._exit_code or self._code())
+        self.leaving.at_once()
 
     def action_interrupt(self) -> None:
         """ctrl+c: the second within two seconds saves and quits; one more leaves at once."""
-        if self._closing_until is not None:
-            self.action_leave_at_once()
-        elif time.monotonic() - self._interrupted_at < TWICE:
-            self.begin_closing(code=130)
-        else:
-            self._interrupted_at = time.monotonic()
-            self.notify("press ctrl+c once more to save and quit", markup=False, timeout=TWICE)
-
-    def _code(self) -> int:
-        ended = self.view.state.ended if self.view is not None else None
-        return 1 if ended is not None and ended.reason == "failed" else 0
+        self.leaving.interrupt()
 
     def _fatal_error(self) -> None:
         """Keep a plain traceback, without locals: they hold prompts and tensors."""

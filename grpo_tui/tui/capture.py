@@ -109,10 +109,6 @@ class OutputCapture:
             taken.append(self.lines.popleft())
         return taken
 
-    def record(self, text: str) -> None:
-        """Add a line to the file only (a traceback that the Log has already)."""
-        self._store(text)
-
     def _read(self, reading: int) -> None:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         pending, drawn = "", False
@@ -137,7 +133,7 @@ class OutputCapture:
         return redrawn
 
     def _store(self, text: str) -> None:
-        line = f"{time.strftime('%H:%M:%S')} {text}\n"
+        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} info    output: {text}\n"
         with self._lock:
             if self._file is not None:
                 self._file.write(line)

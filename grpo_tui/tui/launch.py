@@ -13,8 +13,9 @@ from pathlib import Path
 
 from grpo_tui.config.schema import RunConfig
 from grpo_tui.events.commands import Stop
-from grpo_tui.tui.app import SAVE_PATIENCE, GrpoApp
+from grpo_tui.tui.app import GrpoApp
 from grpo_tui.tui.capture import OutputCapture
+from grpo_tui.tui.leaving import SAVE_PATIENCE
 
 HANGUP_CODE, TERMINATE_CODE = 129, 143
 
@@ -26,8 +27,8 @@ class LaunchedApp(GrpoApp):
         """Stop, save and leave when told to from outside."""
         loop = asyncio.get_running_loop()
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.add_signal_handler(signal.SIGTERM, self.begin_closing, TERMINATE_CODE)
-            loop.add_signal_handler(signal.SIGINT, self.begin_closing, 130)
+            loop.add_signal_handler(signal.SIGTERM, self.leaving.begin, TERMINATE_CODE)
+            loop.add_signal_handler(signal.SIGINT, self.leaving.begin, 130)
             loop.add_signal_handler(signal.SIGHUP, self._hang_up)
 
     def _hang_up(self) -> None:
@@ -76,8 +77,6 @@ def launch(
         if app.crash_text:
             stop_engine(app)
     finally:
-        for text, _ in capture.take():
-            capture.record(text) if app is None else None
         capture.stop()
     return _last_words(app, 1 if app.crash_text else status or 0)
 

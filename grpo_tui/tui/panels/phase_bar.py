@@ -151,6 +151,8 @@ class PhaseBar(Panel, can_focus=False):
             if groups:
                 left += [(f"   useful groups {groups - metrics.num_degenerate_groups}/{groups}", "")]
             left += [(f"   peak {memory(metrics.peak_memory_bytes)}", "")]
+        elif view.state.mode is Mode.RUNNING:
+            left += [("the first step is on its way", "dim")]
         elif view.state.mode is not Mode.LOADING:
             left += [("no step finished yet: s runs one step, . one phase, Space runs on", "dim")]
         return spread(tuple(left), self._follow(view), width)
