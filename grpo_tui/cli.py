@@ -115,6 +115,11 @@ def _config(arguments: argparse.Namespace) -> RunConfig:
 
 def _run_dir(arguments: argparse.Namespace, config: RunConfig) -> Path:
     if arguments.out is not None:
+        if (arguments.out / "run.db").exists():
+            from grpo_tui.config.errors import ConfigError
+
+            message = f"holds a run; go on with: grpo-tui resume {arguments.out}, or choose another folder"
+            raise ConfigError(f"--out {arguments.out}", "", message)
         return Path(arguments.out)
     from grpo_tui.runs.store import new_run_dir
 

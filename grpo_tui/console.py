@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import signal
 import sys
 import threading
@@ -39,7 +40,7 @@ EXIT_FAILED, EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
 def train(config: RunConfig, run_dir: Path, *, resume: bool, as_json: bool) -> int:
     """Run to the end, and give the exit code. Ctrl-C saves and stops; a second one stops at once."""
     control = Control(start_paused=False)
-    display = JsonDisplay() if as_json else LineDisplay()
+    display = JsonDisplay(on_closed=lambda: control.send(Stop())) if as_json else LineDisplay()
     with _signals(control) as received, display:
         ended = run_session(
             config,
@@ -117,7 +118,14 @@ class Display:
 
 
 class JsonDisplay(Display):
-    """One JSON object on stdout for each finished step and each evaluation."""
+    """One JSON object on stdout for each finished step and each evaluation.
+
+    Args:
+        on_closed: called when the reader of stdout is gone (``| head -5``), so that the run can stop and save.
+    """
+
+    def __init__(self, on_closed: Callable[[], None] = lambda: None) -> None:
+        self._on_closed = on_closed
 
     def emit(self, event: Event) -> None:
         """Print steps and evaluations; warnings and errors go to stderr."""
@@ -129,8 +137,14 @@ class JsonDisplay(Display):
             super().emit(event)
 
     def _print(self, data: dict[str, Any]) -> None:
-        sys.stdout.write(json.dumps(data, ensure_ascii=False) + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(json.dumps(data, ensure_ascii=False) + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Python flushes stdout once more at exit, and would complain then.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self.line("nobody reads stdout any more: stopping")
+            self._on_closed()
 
 
 def step_json(metrics: StepMetrics) -> dict[str, Any]:

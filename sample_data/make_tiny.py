@@ -83,10 +83,10 @@ Value = TypeVar("Value")  # what a family computes: an integer, a number of tent
 class Noise:
     """How often the teacher does what it should not. The rates set the accuracy the model starts with."""
 
-    hasty: float = 0.40  # skips the work; a family's own `haste` is added
+    hasty: float = 0.40  # skips the work
     hasty_right: float = 0.12  # and is right all the same
     forget: float = 0.17  # stops before the last step
-    slip: float = 0.025  # a step goes wrong, per step
+    slip: float = 0.02  # a step goes wrong, per step
     ramble: float = 0.08  # fills in a harmless sentence
 
 
@@ -138,7 +138,7 @@ class Family(ABC, Generic[Value]):
     """One kind of problem: how it is asked, worked, got wrong, and how its answer may be written."""
 
     name: str
-    haste: float = 0.0  # added to the teacher's rate of hasty answers
+    weight: float = 1.0  # share of the lessons, against the other families
     phrasings: tuple[str, ...] = ("What is {}?", "Compute {}.", "{} = ?")
 
     @abstractmethod
@@ -250,7 +250,8 @@ class Fractions(Family[tuple[int, int]]):
     """Two fractions, added or subtracted; the sum may be left unreduced."""
 
     name = "frac"
-    denominators = (2, 3, 4, 5, 6, 8, 9, 10, 12)
+    weight = 2.0  # the hardest to learn
+    denominators = (2, 3, 4, 5, 6, 8, 10, 12)
 
     def draw(self, rng: random.Random) -> Args:
         while True:
@@ -532,7 +533,7 @@ def state(answer: str, rng: random.Random) -> str:
 
 def lesson(family: Family[Value], args: Args, noise: Noise, rng: random.Random) -> str:
     """One completion by the noisy teacher."""
-    if rng.random() < (noise.hasty and noise.hasty + family.haste):
+    if rng.random() < noise.hasty:
         if rng.random() < noise.hasty_right:
             value = family.solve(args, Teacher(rng, 0.0))[1]
         else:
@@ -582,8 +583,9 @@ def lessons(
     noise: Noise, held_out: frozenset[tuple[str, Args]], rng: random.Random
 ) -> Iterator[tuple[Conversation, str]]:
     """Conversations and the teacher's completions without end; no held-out problem comes up in any wording."""
+    weights = [family.weight for family in FAMILIES]
     while True:
-        family = rng.choice(FAMILIES)
+        family = rng.choices(FAMILIES, weights)[0]
         args = family.draw(rng)
         if (family.name, family.key(args)) in held_out:
             continue
@@ -833,7 +835,7 @@ def main() -> int:
         "--out", type=Path, default=HERE, help="folder to write to (default: that of this script)"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=1500, help="gradient steps")
+    parser.add_argument("--steps", type=int, default=1800, help="gradient steps")
     parser.add_argument("--rows", type=int, default=24, help="rows in a batch")
     parser.add_argument("--length", type=int, default=160, help="tokens in a row")
     parser.add_argument("--learning-rate", type=float, default=6e-3)

@@ -40,6 +40,7 @@ class Control:
     def __init__(self, start_paused: bool = True) -> None:
         self._changed = threading.Condition()
         self._target = Target.HERE if start_paused else Target.FREE
+        self._resume_as = self._target
         self._stop = False
         self._retry = False
 
@@ -81,6 +82,11 @@ class Control:
             if self._stop:
                 raise StopRequested
 
+    def hold_for_failure(self) -> None:
+        """Go no further after an error. Called before the error is told, so that no answer to it is missed."""
+        with self._changed:
+            self._resume_as, self._target, self._retry = self._target, Target.HERE, False
+
     def wait_after_failure(self) -> None:
         """Block until someone asks to try again (Retry, or any command to run).
 
@@ -88,13 +94,11 @@ class Control:
             StopRequested: a Stop came.
         """
         with self._changed:
-            # What ran into the error was to go no further; a command sent from now on says what next.
-            resume_as, self._target, self._retry = self._target, Target.HERE, False
             self._changed.wait_for(lambda: self._stop or self._retry or self._target is not Target.HERE)
             if self._stop:
                 raise StopRequested
             if self._retry and self._target is Target.HERE:
-                self._target = resume_as
+                self._target = self._resume_as
             self._retry = False
 
 
@@ -104,7 +108,8 @@ class Gate:
     def __init__(self, control: Control, emit: Callable[[Event], None]) -> None:
         self._control = control
         self._emit = emit
-        self._paused_seconds = 0.0
+        self.paused_seconds = 0.0
+        """Held so far, in all."""
         self.seconds_by_phase: dict[Phase, float] = {}
 
     def between_steps(self, next_step: int) -> None:
@@ -121,9 +126,9 @@ class Gate:
         """One of the seven calls: held before it, timed through it."""
         self._hold(f"before {phase}")
         self._emit(PhaseStarted(time=time.time(), step=step, phase=phase))
-        started, paused_before = time.perf_counter(), self._paused_seconds
+        started, paused_before = time.perf_counter(), self.paused_seconds
         yield
-        seconds = time.perf_counter() - started - (self._paused_seconds - paused_before)
+        seconds = time.perf_counter() - started - (self.paused_seconds - paused_before)
         self.seconds_by_phase[phase] = seconds
         self._emit(PhaseFinished(time=time.time(), step=step, phase=phase, seconds=seconds))
         self._control.reached(Target.PHASE_END)
@@ -160,5 +165,5 @@ class Gate:
         try:
             self._control.wait_while_held()
         finally:
-            self._paused_seconds += time.perf_counter() - started
+            self.paused_seconds += time.perf_counter() - started
         self._emit(ModeChanged(time=time.time(), mode=Mode.RUNNING))

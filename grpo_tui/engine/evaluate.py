@@ -27,7 +27,7 @@ def evaluate(trainer: Trainer, gate: Gate) -> EvalRecord:
     Every evaluation draws from the same random streams, so two of them differ by the weights alone.
     """
     config = trainer.config
-    started = time.perf_counter()
+    started, paused_before = time.perf_counter(), gate.paused_seconds
     step = trainer.finished_steps
 
     def on_token(tick: TokenTick) -> None:
@@ -60,7 +60,11 @@ def evaluate(trainer: Trainer, gate: Gate) -> EvalRecord:
             completion=trainer.policy.tokenizer.decode(tokens.token_ids_T.tolist(), skip_special_tokens=True),
             gold=prompt.problem.answer,
             finish_reason=tokens.finish_reason,
-            metadata=dict(prompt.problem.metadata),
+            metadata={
+                **prompt.problem.metadata,
+                "num_tokens": str(len(tokens.token_ids_T)),
+                "max_tokens": str(settings.max_new_tokens),
+            },
         )
         for prompt, tokens in zip(trainer.held_out, drawn, strict=True)
     ]
@@ -72,7 +76,7 @@ def evaluate(trainer: Trainer, gate: Gate) -> EvalRecord:
         low=low,
         high=high,
         num_problems=len(samples),
-        seconds=time.perf_counter() - started,
+        seconds=time.perf_counter() - started - (gate.paused_seconds - paused_before),
         temperature=config.eval.temperature,
     )
     trainer.emit(EvalFinished(time=time.time(), result=result))

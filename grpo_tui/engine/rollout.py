@@ -55,7 +55,7 @@ def sample_groups(trainer: Trainer, step: int, prompts: Sequence[Prompt], gate: 
 
 def token_reporter(trainer: Trainer, step: int, phase: Phase, gate: Gate) -> Callable[[TokenTick], None]:
     """A callback for each decoded position: obeys the gate, and tells how far sampling is."""
-    started = time.perf_counter()
+    started, paused_before = time.perf_counter(), gate.paused_seconds
     last = started
 
     def on_token(tick: TokenTick) -> None:
@@ -65,6 +65,7 @@ def token_reporter(trainer: Trainer, step: int, phase: Phase, gate: Gate) -> Cal
         if now - last < REPORT_SECONDS and tick.num_finished < tick.num_total:
             return
         last = now
+        seconds = now - started - (gate.paused_seconds - paused_before)
         trainer.report(
             Progress(
                 step=step,
@@ -72,7 +73,7 @@ def token_reporter(trainer: Trainer, step: int, phase: Phase, gate: Gate) -> Cal
                 done=tick.num_finished,
                 total=tick.num_total,
                 unit="completions",
-                tokens_per_second=tick.num_tokens / max(now - started, 1e-9),
+                tokens_per_second=tick.num_tokens / max(seconds, 1e-9),
             )
         )
 

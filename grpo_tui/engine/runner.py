@@ -18,6 +18,7 @@ from grpo_tui.config.schema import RunConfig
 from grpo_tui.config.validate import warnings_for
 from grpo_tui.engine.advice import advice_for, one_line
 from grpo_tui.engine.control import Control, Gate, StopRequested
+from grpo_tui.engine.paths import anchored
 from grpo_tui.events.records import Mode
 from grpo_tui.events.types import (
     CheckpointSaved,
@@ -31,6 +32,7 @@ from grpo_tui.events.types import (
     TrainerFailed,
 )
 from grpo_tui.runs.checkpoints import checkpoint_step, latest
+from grpo_tui.runs.reader import RunReader
 from grpo_tui.runs.schema import RunFileError
 from grpo_tui.runs.writer import RunWriter
 
@@ -76,7 +78,8 @@ class _Session:
         progress: Callable[[Progress], None],
         wait_on_failure: bool,
     ) -> None:
-        self.config = config
+        # A resumed run's config was anchored when the run was made.
+        self.config = config if resume else anchored(config)
         self.run_dir = run_dir
         self.resume = resume
         self.control = control
@@ -92,9 +95,11 @@ class _Session:
 
     def emit(self, event: Event) -> None:
         """To the screen first, which must show it even if the disk refuses; then to the run file."""
-        self.outside(event)
-        if self.writer is not None:
-            self.writer.write(event)
+        try:
+            self.outside(event)
+        finally:
+            if self.writer is not None:
+                self.writer.write(event)
 
     def run(self) -> RunEnded:
         """The whole session."""
@@ -117,6 +122,9 @@ class _Session:
         self.first_step = (checkpoint_step(checkpoint) or 0) if checkpoint else 0
         if self.resume:
             self.writer = RunWriter.open(self.run_dir, truncate_after=self.first_step)
+            with RunReader(self.run_dir) as reader:
+                if any(result.step == self.first_step for result in reader.evals()):
+                    self.evaluated_step = self.first_step
         else:
             self.writer = RunWriter.create(self.run_dir, to_toml(self.config))
         self.emit(
@@ -166,6 +174,7 @@ class _Session:
             except StopRequested:
                 return "stopped"
             except Exception as error:
+                self.control.hold_for_failure()
                 self.tell_failure(error, step=trainer.finished_steps + 1, can_retry=self.wait_on_failure)
                 if not self.wait_on_failure:
                     return "failed"
@@ -185,8 +194,7 @@ class _Session:
         done = trainer.finished_steps
         if done > 0 and done != self.saved_step and done % self.config.run.checkpoint_every == 0:
             self.save(trainer)
-        is_first_after_resume = self.resume and done == self.first_step and done > 0
-        if is_due(trainer) and self.evaluated_step != done and not is_first_after_resume:
+        if is_due(trainer) and self.evaluated_step != done:
             if done == 0:
                 self.gate.between_steps(1)
             evaluate(trainer, self.gate)
@@ -202,6 +210,9 @@ class _Session:
         """Write a checkpoint."""
         from grpo_tui.engine.checkpoint import save_checkpoint
 
+        if self.writer is not None:
+            # The file must have the step before a checkpoint of it: resuming starts after the newest checkpoint.
+            self.writer.flush()
         path, num_bytes = save_checkpoint(trainer, self.run_dir / "checkpoints")
         self.saved_step = trainer.finished_steps
         self.emit(

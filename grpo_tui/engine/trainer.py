@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from grpo_tui.data.problem import DataError, Problem
 from grpo_tui.data.render import check_length, encode_prompt, render_prompt
 from grpo_tui.data.sources import load_problems
 from grpo_tui.engine.seeds import derived_seed
-from grpo_tui.events.records import DataRecord, ProblemRecord
+from grpo_tui.events.records import DataRecord, ProblemRecord, StepMetrics
 from grpo_tui.events.types import DataLoaded, Event, LoadingStage, ModelLoaded, Notice, Progress
 from grpo_tui.generation.trusted import TrustedSampler
 from grpo_tui.generation.types import Sampler
@@ -57,6 +57,7 @@ class Snapshot:
 
     adapter: Mapping[str, Tensor]
     optimizer: Mapping[str, Any]
+    rng: Tensor
 
 
 @dataclass(slots=True, kw_only=True)
@@ -115,10 +116,22 @@ class Trainer:
             report=report,
         )
 
+    def steps(self, count: int) -> Iterator[StepMetrics]:
+        """Take ``count`` steps, without a screen or a run file; for use from Python."""
+        from grpo_tui.engine.control import Control, Gate
+        from grpo_tui.engine.step import run_step
+
+        gate = Gate(Control(start_paused=False), self.emit)
+        for _ in range(count):
+            gate.between_steps(self.finished_steps + 1)
+            yield run_step(self, gate)
+
     def snapshot(self) -> Snapshot:
         """Copy what an update changes."""
         return Snapshot(
-            adapter=self.policy.adapter_state(), optimizer=copy.deepcopy(self.optimizer.state_dict())
+            adapter=self.policy.adapter_state(),
+            optimizer=copy.deepcopy(self.optimizer.state_dict()),
+            rng=torch.get_rng_state(),
         )
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -126,6 +139,7 @@ class Trainer:
         self.policy.load_adapter_state(snapshot.adapter)
         self.optimizer.load_state_dict(copy.deepcopy(dict(snapshot.optimizer)))
         self.optimizer.zero_grad(set_to_none=True)
+        torch.set_rng_state(snapshot.rng)
 
     def seed_step(self, step: int) -> None:
         """Set torch's generators for a step: a function of (seed, step), so a retried step repeats itself."""

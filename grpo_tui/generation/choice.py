@@ -30,7 +30,8 @@ def choose(logits_N_V: Tensor, uniforms_N: Tensor, settings: SamplingSettings) -
     greedy = settings.temperature == 0
     scaled = logits_N_V.float() if greedy else logits_N_V.float() / settings.temperature
     all_logprobs = torch.log_softmax(scaled, dim=-1)
-    tokens = all_logprobs.argmax(-1) if greedy else _invert(_filtered(all_logprobs, settings), uniforms_N)
+    # The likeliest by its logit: normalising can round two near logits to one log-prob.
+    tokens = scaled.argmax(-1) if greedy else _invert(_filtered(all_logprobs, settings), uniforms_N)
     logprobs = all_logprobs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
     return Chosen(tokens, logprobs, entropy_of(all_logprobs))
 

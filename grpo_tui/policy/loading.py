@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,13 @@ def _refuse_unreachable(source: str) -> None:
 
     from huggingface_hub import constants, try_to_load_from_cache
 
-    if isinstance(try_to_load_from_cache(source, "config.json"), str):
+    try:
+        cached = try_to_load_from_cache(source, "config.json")
+    except ValueError:
+        raise PolicyError(
+            f"model.source: {source!r} is neither a folder, a .gguf file nor a hub id"
+        ) from None
+    if isinstance(cached, str):
         return
     host = urlsplit(constants.ENDPOINT).hostname or ""
     try:
@@ -122,20 +129,17 @@ def _load_base(folder: str, gguf_file: str | None, config: ModelConfig, device: 
         model_config = AutoConfig.from_pretrained(folder, **extra)
     except Exception as error:
         raise _load_error(config.source, error) from error
-    if type(model_config) not in AutoModelForCausalLM._model_mapping:
+    if not _is_causal(model_config):
         raise PolicyError(
             f"model.source: {config.source} is a {model_config.model_type} model, not a causal language model"
         )
-    # A small model is loaded once in fp32; only a large one on the CPU needs the dtype known before loading.
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}.get(config.dtype, auto_dtype(device))
+    dtype = _pick_dtype(config.dtype, model_config, device)
     if gguf_file:
         extra |= _unpack_gguf(gguf_file)
     try:
         base = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **extra)
     except Exception as error:
         raise _load_error(config.source, error) from error
-    if config.dtype == "auto" and device.type == "cpu" and base.num_parameters() < SMALL_MODEL_PARAMETERS:
-        base = base.float()
     return base.to(device).requires_grad_(False)
 
 
@@ -145,6 +149,43 @@ def _unpack_gguf(gguf_file: str) -> dict[str, Any]:
 
     config = getattr(transformers, "GgufConfig", None)
     return {"quantization_config": config(gguf_file=gguf_file, dequantize=True)} if config else {}
+
+
+def _is_causal(model_config: Any) -> bool:
+    """Whether the model predicts the next token from those before it alone.
+
+    transformers loads encoders and encoder-decoders as causal models too, then attends to what comes after.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+
+    if type(model_config) not in AutoModelForCausalLM._model_mapping:
+        return False
+    if getattr(model_config, "is_encoder_decoder", False):
+        return False
+    is_encoder = type(model_config) in AutoModelForMaskedLM._model_mapping
+    return not is_encoder or bool(getattr(model_config, "is_decoder", False))
+
+
+def _pick_dtype(name: str, model_config: Any, device: torch.device) -> torch.dtype:
+    """The dtype to load in: known beforehand, since weights loaded in bf16 have lost their digits for good."""
+    if name != "auto":
+        return {"fp32": torch.float32, "bf16": torch.bfloat16}[name]
+    dtype = auto_dtype(device)
+    if (
+        device.type == "cpu"
+        and dtype is not torch.float32
+        and _num_parameters(model_config) < SMALL_MODEL_PARAMETERS
+    ):
+        return torch.float32
+    return dtype
+
+
+def _num_parameters(model_config: Any) -> int:
+    """Size of a model that is not loaded yet, from its shapes."""
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return int(AutoModelForCausalLM.from_config(copy.deepcopy(model_config)).num_parameters())
 
 
 def auto_dtype(device: torch.device) -> torch.dtype:
@@ -176,21 +217,26 @@ def _add_adapter(base: Any, config: ModelConfig, seed: int) -> Any:
         target_modules=targets,
         bias="none",
     )
+    names = sorted({name.rsplit(".", 1)[-1] for name, module in base.named_modules() if _is_linear(module)})
     torch.manual_seed(seed)
     try:
         return get_peft_model(base, lora)
     except ValueError as error:
-        names = sorted(
-            {name.rsplit(".", 1)[-1] for name, module in base.named_modules() if _is_linear(module)}
-        )
+        if "not found in the base model" in str(error):
+            raise PolicyError(
+                f"model.lora_targets: {', '.join(config.lora_targets)} match no layer of {config.source}; "
+                f"it has {', '.join(names)}"
+            ) from error
+        text = " ".join(str(error).split())
         raise PolicyError(
-            f"model.lora_targets: {', '.join(config.lora_targets)} match no layer of {config.source}; "
-            f"it has {', '.join(names)}"
+            f"model.lora_targets: no adapter can be laid over {config.source}: {text[:300]}"
         ) from error
 
 
 def _is_linear(module: Any) -> bool:
-    return isinstance(module, torch.nn.Linear)
+    from transformers.pytorch_utils import Conv1D
+
+    return isinstance(module, torch.nn.Linear | Conv1D)
 
 
 def _not_here(source: str) -> PolicyError:

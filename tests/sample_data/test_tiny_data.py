@@ -51,12 +51,20 @@ def complete(model: Any, tokenizer: Any, prompts: list[str], times: int) -> list
             top_k=0,
             max_new_tokens=64,
         )
-    texts: list[str] = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    texts: list[str] = tokenizer.batch_decode(
+        output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
+    )
     return texts
 
 
 def test_everything_is_there_and_small() -> None:
-    for name in ("make_tiny.py", "README.md", "tiny_train.jsonl", "tiny_heldout.jsonl", "tiny_model/accuracy.json"):
+    for name in (
+        "make_tiny.py",
+        "README.md",
+        "tiny_train.jsonl",
+        "tiny_heldout.jsonl",
+        "tiny_model/accuracy.json",
+    ):
         assert (SAMPLE_DATA / name).is_file(), name
     sizes = [p.stat().st_size for p in SAMPLE_DATA.rglob("*") if p.is_file() and "__pycache__" not in p.parts]
     assert sum(sizes) <= MAX_BYTES

@@ -55,6 +55,11 @@ class Stage:
     def keys(self) -> str:
         return self.app.screen.query_one(KeyBar).plain
 
+    @property
+    def focused(self) -> str | None:
+        focused = self.app.screen.focused
+        return focused.id if focused is not None else None
+
     async def play(self, *events: Event) -> None:
         """Let events happen, and wait until they are on screen."""
         self.session.play(*events)

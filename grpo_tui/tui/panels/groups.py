@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from textual.binding import Binding, BindingType
 from textual.geometry import Size
 
 from grpo_tui.events.records import CompletionRecord, GroupRecord
@@ -14,8 +15,19 @@ from grpo_tui.tui.view import RunView
 from grpo_tui.tui.widgets.strips import advantage_bar, verdict_strip
 
 
+FAR = 1_000_000
+
+
+def list_keys(move: str) -> list[BindingType]:
+    """Arrow keys of a list whose rows are selected by ``move(by)``."""
+    keys = (("up", -1), ("down", 1), ("pageup", -10), ("pagedown", 10), ("home", -FAR), ("end", FAR))
+    return [Binding(key, f"screen.{move}({by})", show=False, id=f"{move}.{key}") for key, by in keys]
+
+
 class GroupsPanel(Panel):
     """One row for each prompt of the step."""
+
+    BINDINGS: ClassVar[list[BindingType]] = list_keys("move_group")
 
     TITLE: ClassVar[str] = "Groups"
     HELP: ClassVar[str] = (
@@ -66,6 +78,8 @@ class GroupsPanel(Panel):
 
 class AnswersPanel(Panel):
     """One row for each answer of the selected group."""
+
+    BINDINGS: ClassVar[list[BindingType]] = list_keys("move_answer")
 
     TITLE: ClassVar[str] = "Responses"
     HELP: ClassVar[str] = (

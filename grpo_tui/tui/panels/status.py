@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 from typing import ClassVar
 
 from textual.geometry import Size
 
 from grpo_tui.events.records import Mode
 from grpo_tui.events.state import LogLine
+from grpo_tui.events.types import LoadingStage
 from grpo_tui.tui.glyphs import PHASE_SHORT, verdict_glyph
 from grpo_tui.tui.panels.base import Panel
 from grpo_tui.tui.panels.phase_bar import mode_span, step_label
@@ -58,37 +60,38 @@ class LoadingPanel(Panel, can_focus=False):
 
     def depends(self, view: RunView) -> tuple[object, ...]:
         """Stages, and the clock in steps of a tenth of a second."""
-        return (view.state.loading, view.state.mode, view.request, round(view.now(), 1))
+        moment = 0.0 if view.state.failure else round(view.now(), 1)
+        return (view.state.loading, view.state.mode, view.request, moment)
 
     def build(self, view: RunView, size: Size) -> tuple[list[Line], int | None]:
         """One row for each stage with its seconds."""
         width = size.width
-        stages = view.state.loading
+        failure = view.state.failure
+        now = failure.time if failure is not None else view.now()
+        stages = [(stage.time, _stage_name(stage)) for stage in view.state.loading]
+        stages = stages or [(view.started_at, "starting the engine")]
         self.set_title("Loading")
         lines: list[Line] = [(("", ""),)]
-        if not stages:
+        for (started, name), (ended, _) in pairwise([*stages, (now, "")]):
+            current = ended == now and name == stages[-1][1]
+            glyph, role = ("✓", "good") if not current else ("✖", "bad") if failure else ("▸", "accent bold")
             lines.append(
                 (
-                    ("  ▸ ", "accent"),
-                    ("starting the engine", ""),
-                    (f"  {duration(view.now() - view.started_at)}", "dim"),
+                    (f"  {glyph} ", role),
+                    (fit(name, min(44, width - 14)), "bold" if current else ""),
+                    (fit(duration(max(0.0, ended - started)), 9, right=True), "dim"),
                 )
             )
-        ends = [*(stage.time for stage in stages[1:]), view.now()][-len(stages) or 1 :]
-        for index, (stage, end) in enumerate(zip(stages, ends, strict=False)):
-            done = index < len(stages) - 1
-            took = duration(max(0.0, end - stage.time))
-            name = clean(stage.name) + (f"  {clean(stage.detail)}" if stage.detail else "")
-            lines.append(
-                (
-                    ("  ✓ " if done else "  ▸ ", "good" if done else "accent bold"),
-                    (fit(name, min(44, width - 14)), "" if done else "bold"),
-                    (fit(took, 9, right=True), "dim"),
-                )
+        if failure is None:
+            after = (
+                "runs at once" if view.wants_running else "waits before step 1; Space runs, s runs one step"
             )
-        after = "runs at once" if view.wants_running else "waits before step 1; Space runs, s runs one step"
-        lines += [(("", ""),), ((f"    when ready, it {after}", "dim"),)]
+            lines += [(("", ""),), ((f"    when ready, it {after}", "dim"),)]
         return lines, None
+
+
+def _stage_name(stage: LoadingStage) -> str:
+    return clean(stage.name) + (f"  {clean(stage.detail)}" if stage.detail else "")
 
 
 class FailurePanel(Panel):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.geometry import Region
 from textual.screen import Screen
 
 from grpo_tui.events.records import Mode
@@ -45,6 +47,7 @@ class LiveScreen(Screen[None]):
         self._placed: tuple[object, ...] = ()
         self._panels: dict[str, Panel] = {}
         self.wanted_focus = CHAIN[0]
+        self._stand_in = ""
 
     def compose(self) -> ComposeResult:
         """Make every panel once; the plan decides which are seen."""
@@ -125,18 +128,22 @@ class LiveScreen(Screen[None]):
                     widget.styles.offset = (region.x, region.y)
                     widget.styles.width = region.width
                     widget.styles.height = region.height
-        target = self.zoom or self.wanted_focus
+        self._place_focus(regions, loading=shape.loading)
+        self.call_after_refresh(self._sync_panels)
+
+    def _place_focus(self, regions: Mapping[str, Region], *, loading: bool) -> None:
+        """Focus what the person looks at, or a stand-in while that is hidden."""
         focused = self.focused
-        if shape.loading:
+        if loading:
             self.set_focus(None)
-        elif focused is None or not focused.display:
-            shown = [name for name in (target, *CHAIN, *regions) if name in regions]
-            for name in shown:
+        elif focused is None or not focused.display or focused.id == self._stand_in:
+            wanted = self.zoom or self.wanted_focus
+            for name in (wanted, *CHAIN, *regions):
                 panel = self._panels.get(name)
-                if panel is not None and panel.can_focus:
+                if name in regions and panel is not None and panel.can_focus:
+                    self._stand_in = name if name != wanted else ""
                     self.set_focus(panel)
                     break
-        self.call_after_refresh(self._sync_panels)
 
     def _sync_panels(self) -> None:
         for panel in self._panels.values():
@@ -232,5 +239,6 @@ class LiveScreen(Screen[None]):
 
     def on_descendant_focus(self) -> None:
         """Remember what the person looks at, so that a new layout keeps it."""
-        if self.focused is not None and self.focused.id and not self.zoom:
-            self.wanted_focus = self.focused.id
+        focused = self.focused
+        if focused is not None and focused.id and focused.id != self._stand_in and not self.zoom:
+            self.wanted_focus, self._stand_in = focused.id, ""

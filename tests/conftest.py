@@ -1,0 +1,12 @@
+"""One thread for torch, set before anything imports it: tests share the machine, and numbers repeat."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
+import torch  # noqa: E402
+
+torch.set_num_threads(1)
