@@ -37,7 +37,10 @@ def _streamed(tokenizer: Any, ids: list[int], text: str) -> list[int] | None:
     pieces: list[str] = []
     for token in ids:
         offsets.append(done)
-        piece = stream.step(backend, token)
+        try:
+            piece = stream.step(backend, token)
+        except Exception:  # a plain Exception, where bytes that are no character come before a whole one
+            return None
         if piece:
             pieces.append(piece)
             done += len(piece)

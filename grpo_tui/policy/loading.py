@@ -216,6 +216,7 @@ def _add_adapter(base: Any, config: ModelConfig, seed: int) -> Any:
         lora_dropout=config.lora_dropout,
         target_modules=targets,
         bias="none",
+        fan_in_fan_out=any(_is_transposed(module) for module in base.modules()),
     )
     names = sorted({name.rsplit(".", 1)[-1] for name, module in base.named_modules() if _is_linear(module)})
     torch.manual_seed(seed)
@@ -234,9 +235,14 @@ def _add_adapter(base: Any, config: ModelConfig, seed: int) -> Any:
 
 
 def _is_linear(module: Any) -> bool:
+    return isinstance(module, torch.nn.Linear) or _is_transposed(module)
+
+
+def _is_transposed(module: Any) -> bool:
+    """GPT-2's linear layers, which hold their weight the other way round."""
     from transformers.pytorch_utils import Conv1D
 
-    return isinstance(module, torch.nn.Linear | Conv1D)
+    return isinstance(module, Conv1D)
 
 
 def _not_here(source: str) -> PolicyError:

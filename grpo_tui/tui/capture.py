@@ -35,6 +35,7 @@ class OutputCapture:
         self._terminal: list[TextIO] = []
         self.streams: tuple[TextIO, TextIO] | None = None
         """Python-level streams into the pipe, for whoever replaced ``sys.stdout`` meanwhile."""
+        self._handler: logging.Handler | None = None
         self._file: TextIO | None = None
         self._early: list[str] = []
         self._lock = threading.Lock()
@@ -63,6 +64,9 @@ class OutputCapture:
         sys.stdout = os.fdopen(1, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)
         sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)
         self.streams = (sys.stdout, sys.stderr)
+        self._handler = logging.StreamHandler(sys.stderr)
+        self._handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+        logging.getLogger().addHandler(self._handler)
         self.active = True
         self._thread = threading.Thread(
             target=self._read, args=(reading,), name="output-capture", daemon=True
@@ -74,6 +78,8 @@ class OutputCapture:
         if not self.active:
             return
         self.active = False
+        if self._handler is not None:
+            logging.getLogger().removeHandler(self._handler)
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):
                 stream.flush()

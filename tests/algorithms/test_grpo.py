@@ -44,7 +44,7 @@ def _worked(config: AlgorithmConfig, aggregation: str = "sequence_mean") -> tupl
             weights_B_T=token_weights(aggregation, mask, BatchSize(2, 5.0, 10), F64),
         )
     )
-    outputs.loss.backward()  # type: ignore[no-untyped-call]
+    outputs.loss.backward()  # type: ignore[no-untyped-call,unused-ignore]
     assert logprobs.grad is not None
     return outputs, logprobs.grad
 
@@ -185,7 +185,7 @@ class Batch:
                     weights_B_T=token_weights(aggregation, mask, size, F64),
                 )
             )
-            outputs.loss.backward()  # type: ignore[no-untyped-call]
+            outputs.loss.backward()  # type: ignore[no-untyped-call,unused-ignore]
             assert not (outputs.clipped_B_T & ~mask).any()
             assert torch.isfinite(outputs.ratio_B_T).all()
             total += outputs.loss.item()

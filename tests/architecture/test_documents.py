@@ -57,7 +57,9 @@ def test_files_that_readme_links_exist() -> None:
         text = document.read_text(encoding="utf-8")
         for target in re.findall(r"\]\(([^)#]+)\)", text):
             if "://" not in target:
-                assert (document.parent / target).exists(), f"{document.name} links {target}, which is not there"
+                assert (document.parent / target).exists(), (
+                    f"{document.name} links {target}, which is not there"
+                )
 
 
 def test_commands_that_readme_shows_parse() -> None:

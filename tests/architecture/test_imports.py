@@ -13,7 +13,9 @@ HEAVY = ("torch", "transformers", "peft", "datasets")
 def loaded_after(statement: str) -> set[str]:
     """Top-level modules in a fresh interpreter after a statement."""
     code = f"{statement}\nimport sys\nprint(' '.join(sorted(m.partition('.')[0] for m in sys.modules)))"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
     return set(result.stdout.split())
 
 
@@ -40,7 +42,9 @@ def test_headless_modules_load_neither_torch_nor_textual(module: str) -> None:
     assert not loaded_after(f"import {module}") & {*HEAVY, "textual"}
 
 
-@pytest.mark.parametrize("module", ["grpo_tui.tui.app", "grpo_tui.tui.live_session", "grpo_tui.tui.screens.live"])
+@pytest.mark.parametrize(
+    "module", ["grpo_tui.tui.app", "grpo_tui.tui.live_session", "grpo_tui.tui.screens.live"]
+)
 def test_the_app_loads_no_torch(module: str) -> None:
     assert not loaded_after(f"import {module}") & set(HEAVY)
 
@@ -50,7 +54,9 @@ def test_the_engine_loads_no_textual() -> None:
 
 
 def test_rewards_load_nothing_of_the_program() -> None:
-    assert "grpo_tui" not in loaded_after("import rewards, rewards.worker, rewards.math_verifier, rewards.registry")
+    assert "grpo_tui" not in loaded_after(
+        "import rewards, rewards.worker, rewards.math_verifier, rewards.registry"
+    )
 
 
 def test_public_names_are_found_lazily() -> None:

@@ -40,7 +40,7 @@ def test_worked_values_and_gradients(name: str, u: float, value: float, gradient
     logprobs = _f64(-1.0).requires_grad_()
     ratio = (logprobs - _f64(-1.0 - math.log(1.5))).exp()
     term = kl_term(name, logprobs, _f64(-1.0 - u), ratio)
-    term.sum().backward()
+    term.sum().backward()  # type: ignore[no-untyped-call,unused-ignore]
     assert logprobs.grad is not None
     assert term.item() == pytest.approx(value, abs=1e-8)
     assert logprobs.grad.item() == pytest.approx(gradient, abs=1e-8)
@@ -136,7 +136,7 @@ def test_against_the_policy_itself_value_and_gradient_are_zero(name: str) -> Non
     logprobs = _f64(-0.5, -3.0).requires_grad_()
     anchor = logprobs.detach().clone()
     term = kl_term(name, logprobs, anchor, (logprobs - anchor).exp())
-    term.sum().backward()
+    term.sum().backward()  # type: ignore[no-untyped-call,unused-ignore]
     assert term.tolist() == [0.0, 0.0]
     assert logprobs.grad is not None
     assert logprobs.grad.tolist() == [0.0, 0.0]

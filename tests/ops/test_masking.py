@@ -30,13 +30,13 @@ def test_neither_value_nor_gradient_of_padding_passes() -> None:
     mask = torch.tensor([[True, False, False]])
     kept = zero_where_masked(values, mask)
     assert kept.tolist() == [[1.0, 0.0, 0.0]]
-    (kept * kept).sum().backward()  # type: ignore[no-untyped-call]
+    (kept * kept).sum().backward()  # type: ignore[no-untyped-call,unused-ignore]
     assert values.grad is not None
     assert values.grad.tolist() == [[2.0, 0.0, 0.0]]
 
 
 def test_gradient_of_the_mean() -> None:
     values = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64, requires_grad=True)
-    masked_mean(values, torch.tensor([[True, True, False]])).backward()  # type: ignore[no-untyped-call]
+    masked_mean(values, torch.tensor([[True, True, False]])).backward()  # type: ignore[no-untyped-call,unused-ignore]
     assert values.grad is not None
     assert values.grad.tolist() == [[0.5, 0.5, 0.0]]

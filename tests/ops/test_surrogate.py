@@ -39,7 +39,7 @@ def test_value_gradient_and_flag(
 ) -> None:
     rho = torch.tensor([[ratio]], dtype=torch.float64, requires_grad=True)
     term = clipped_surrogate(rho, torch.tensor([[advantage]], dtype=torch.float64), 0.2, 0.3)
-    term.loss_B_T.sum().backward()
+    term.loss_B_T.sum().backward()  # type: ignore[no-untyped-call,unused-ignore]
     assert rho.grad is not None
     assert term.loss_B_T.item() == pytest.approx(loss, abs=1e-15)
     assert rho.grad.item() == pytest.approx(gradient, abs=1e-15)
@@ -57,7 +57,7 @@ def test_the_flag_says_where_the_gradient_is_gone(
 ) -> None:
     rho = torch.tensor([[ratio]], dtype=torch.float64, requires_grad=True)
     term = clipped_surrogate(rho, torch.tensor([[advantage]], dtype=torch.float64), low, high)
-    term.loss_B_T.sum().backward()
+    term.loss_B_T.sum().backward()  # type: ignore[no-untyped-call,unused-ignore]
     assert rho.grad is not None
     assert rho.grad.item() == (0.0 if term.clipped_B_T.item() else -advantage)
     # The clipped objective is a lower bound of ρ A.
@@ -70,7 +70,7 @@ def test_ratio_worked() -> None:
     ratio = token_ratio(logprobs, old, torch.ones(1, 2, dtype=torch.bool))
     # 0.5 / 0.25 and 0.1 / 0.4; dρ/dℓ = ρ
     assert ratio.flatten().tolist() == pytest.approx([2.0, 0.25], abs=1e-15)
-    ratio.sum().backward()
+    ratio.sum().backward()  # type: ignore[no-untyped-call,unused-ignore]
     assert logprobs.grad is not None
     assert logprobs.grad.flatten().tolist() == pytest.approx([2.0, 0.25], abs=1e-15)
 
@@ -87,6 +87,6 @@ def test_ratio_of_padding_is_one_without_gradient() -> None:
         logprobs, torch.tensor([[-1.0, NAN]], dtype=torch.float64), torch.tensor([[True, False]])
     )
     assert ratio.tolist() == [[1.0, 1.0]]
-    ratio.sum().backward()
+    ratio.sum().backward()  # type: ignore[no-untyped-call,unused-ignore]
     assert logprobs.grad is not None
     assert logprobs.grad.tolist() == [[1.0, 0.0]]

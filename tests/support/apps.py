@@ -67,7 +67,12 @@ class Stage:
 
     async def settle(self) -> None:
         """Wait until the view has everything, and repaint all panels, however young their last paint."""
-        await wait_for(lambda: self.app.view is None or self.session.waiting == 0)
+        await wait_for(
+            lambda: (
+                self.app.view is None
+                or (self.session.waiting == 0 and self.app.view.gauge is self.session.progress)
+            )
+        )
         await self.pilot.pause()
         for screen in self.app.screen_stack:
             if isinstance(screen, LiveScreen) and screen.is_current:
@@ -77,7 +82,6 @@ class Stage:
     async def press(self, *keys: str) -> None:
         for key in keys:
             await self.pilot.press(key)
-        await self.pilot.pause()
 
 
 async def wait_for(condition: Callable[[], object], seconds: float = 10.0) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from rewards.base import Explanation, Score, Span, Verdict
 
-from grpo_tui.events.records import CompletionRecord
+from grpo_tui.events.records import CompletionRecord, Phase
 from grpo_tui.events.types import Event, GroupSampled, GroupScored, Notice, Progress, RunStarted
 from grpo_tui.tui.widgets.lines import LinesView
+from rewards.base import Explanation, Score, Span, Verdict
 from tests.support.apps import Stage, failure, mid_training, stage
 from tests.support.builders import T0, ScriptedRun
 from tests.tui.hostile import HOSTILE
@@ -113,7 +113,7 @@ async def test_hostile_text_goes_through_every_panel(text: str) -> None:
     async with stage(poisoned(text), script=script) as it:
         it.session.progress = Progress(
             step=39,
-            phase=it.view.state.phase or list(type(it.view.state.phase))[0],
+            phase=Phase.UPDATE,
             done=1,
             total=0,
             unit=text,

@@ -14,7 +14,6 @@ from grpo_tui.tui.text import Line, compact, first_line, fit, number, wrapped
 from grpo_tui.tui.view import RunView
 from grpo_tui.tui.widgets.strips import advantage_bar, verdict_strip
 
-
 FAR = 1_000_000
 
 

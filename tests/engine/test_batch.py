@@ -1,0 +1,65 @@
+"""Microbatches by tokens, and rows in rectangles."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grpo_tui.engine.batch import Row, padded, split_by_tokens
+
+LENGTHS = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 60)), min_size=1, max_size=40)
+
+
+def make_row(num_prompt: int, num_completion: int) -> Row:
+    return Row(
+        prompt_ids=tuple(range(num_prompt)),
+        completion_ids_T=torch.zeros(num_completion, dtype=torch.long),
+        sampled_logprobs_T=torch.zeros(num_completion),
+        advantage=0.0,
+    )
+
+
+def padded_tokens(rows: list[Row]) -> int:
+    """What the rectangle of these rows holds."""
+    return len(rows) * (max(len(r.prompt_ids) for r in rows) + max(r.num_tokens for r in rows))
+
+
+@given(LENGTHS, st.integers(1, 400))
+def test_every_row_once_and_within_the_budget(lengths: list[tuple[int, int]], budget: int) -> None:
+    rows = [make_row(*pair) for pair in lengths]
+    parts = split_by_tokens(rows, budget)
+    assert sorted(id(row) for part in parts for row in part) == sorted(map(id, rows))
+    assert all(len(part) == 1 or padded_tokens(part) <= budget for part in parts)
+    assert all(parts)
+
+
+@given(LENGTHS, st.integers(1, 400))
+def test_no_two_neighbours_would_fit_together(lengths: list[tuple[int, int]], budget: int) -> None:
+    """The split is greedy: a part was closed because its successor's first row did not fit any more."""
+    parts = split_by_tokens([make_row(*pair) for pair in lengths], budget)
+    for part, following in zip(parts, parts[1:], strict=False):
+        assert padded_tokens([*part, following[0]]) > budget
+
+
+@given(LENGTHS)
+def test_a_large_budget_is_one_part_longest_first(lengths: list[tuple[int, int]]) -> None:
+    [part] = split_by_tokens([make_row(*pair) for pair in lengths], 1_000_000)
+    assert [row.total_length for row in part] == sorted((sum(pair) for pair in lengths), reverse=True)
+
+
+@given(LENGTHS)
+def test_a_budget_of_one_is_a_part_for_each_row(lengths: list[tuple[int, int]]) -> None:
+    assert all(len(part) == 1 for part in split_by_tokens([make_row(*pair) for pair in lengths], 1))
+
+
+def test_worked() -> None:
+    rows = [make_row(2, 3), make_row(4, 6), make_row(4, 5), make_row(1, 1)]
+    # (4+6)·2 = 20 tokens fit into 20; then 2+3 alone is 5, with 1+1 padded to it 10.
+    assert [[row.total_length for row in part] for part in split_by_tokens(rows, 20)] == [[10, 9], [5, 2]]
+    assert [[row.total_length for row in part] for part in split_by_tokens(rows, 19)] == [[10], [9, 5], [2]]
+
+
+def test_padded_is_zero_on_the_right() -> None:
+    rectangle = padded([torch.tensor([1.0, 2.0, 3.0]), torch.tensor([4.0])])
+    assert rectangle.tolist() == [[1.0, 2.0, 3.0], [4.0, 0.0, 0.0]]
