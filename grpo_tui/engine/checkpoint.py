@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from grpo_tui.engine.trainer import Trainer
@@ -56,11 +57,14 @@ def load_checkpoint(trainer: Trainer, directory: Path) -> None:
         _load_adapter(trainer, directory)
         _load_optimizer(trainer, load_file(directory / OPTIMIZER))
         torch.set_rng_state(load_file(directory / RNG)["torch"])
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except RunFileError:
+        raise
+    except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
         raise RunFileError(
-            f"cannot read checkpoint {directory}: {' '.join(str(error).split())[:200]}"
+            f"cannot read checkpoint {directory}: {' '.join(str(error).split())[:200]}; "
+            "delete it to go on from the one before"
         ) from error
-    trainer.finished_steps = int(state["finished_steps"])
+    trainer.finished_steps = state["finished_steps"]
     if trainer.state_hash() != state["state_hash"]:
         raise RunFileError(
             f"checkpoint {directory} does not give the state it was saved from (its hash differs); "
@@ -72,14 +76,18 @@ def _read_state(directory: Path) -> dict[str, Any]:
     try:
         state = json.loads((directory / STATE).read_text(encoding="utf-8"))
         version = int(state["version"])
+        if version > VERSION:
+            raise RunFileError(
+                f"checkpoint {directory} was written by a newer grpo-tui (format {version}); upgrade"
+            )
+        return {"finished_steps": int(state["finished_steps"]), "state_hash": str(state["state_hash"])}
+    except RunFileError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunFileError(f"cannot read checkpoint {directory}: {error}") from error
-    if version > VERSION:
         raise RunFileError(
-            f"checkpoint {directory} was written by a newer grpo-tui (format {version}); upgrade"
-        )
-    assert isinstance(state, dict)
-    return state
+            f"cannot read checkpoint {directory}: {STATE} is missing or damaged; "
+            "delete the checkpoint to go on from the one before"
+        ) from error
 
 
 def _load_adapter(trainer: Trainer, directory: Path) -> None:
@@ -90,7 +98,10 @@ def _load_adapter(trainer: Trainer, directory: Path) -> None:
     if len(saved) != len(parameters) or sum(t.numel() for t in saved.values()) != sum(
         p.numel() for p in parameters.values()
     ):
-        raise ValueError("its adapter has another shape than the config asks for")
+        raise RunFileError(
+            f"cannot use checkpoint {directory}: its adapter has another shape than the config asks for; "
+            "put model.source, lora_rank and lora_targets back to what the run began with"
+        )
     set_peft_model_state_dict(trainer.policy.model, saved)
 
 

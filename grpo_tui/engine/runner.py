@@ -104,6 +104,7 @@ class _Session:
     def run(self) -> RunEnded:
         """The whole session."""
         with self.cleanup:
+            self.cleanup.callback(self.close_writer)
             try:
                 trainer = self.start()
             except StopRequested:
@@ -166,7 +167,8 @@ class _Session:
     # --- middle ------------------------------------------------------------------------------------------
     def train(self, trainer: Trainer) -> str:
         """Step until the run is done; give the reason it ended."""
-        self.emit(ModeChanged(time=time.time(), mode=Mode.RUNNING))
+        # If the disk refuses it, advance() runs into that again and says so.
+        self.emit_if_possible(ModeChanged(time=time.time(), mode=Mode.RUNNING))
         while True:
             try:
                 if not self.advance(trainer):
@@ -236,11 +238,15 @@ class _Session:
         """Tell the end and let the run file go."""
         ended = RunEnded(time=time.time(), reason=reason, finished_steps=finished_steps)
         self.emit_if_possible(ended)
+        self.close_writer()
+        return ended
+
+    def close_writer(self) -> None:
+        """Let the run file go. Safe to call twice."""
         if self.writer is not None:
             # What the disk did not take has been told already; the writer lets the run go all the same.
             with contextlib.suppress(RunFileError):
                 self.writer.close()
-        return ended
 
     def emit_if_possible(self, event: Event) -> None:
         """Emit where the disk may refuse and there is nobody left to tell; the writer keeps the event."""

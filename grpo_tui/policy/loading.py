@@ -133,10 +133,10 @@ def _load_base(folder: str, gguf_file: str | None, config: ModelConfig, device: 
         raise PolicyError(
             f"model.source: {config.source} is a {model_config.model_type} model, not a causal language model"
         )
-    dtype = _pick_dtype(config.dtype, model_config, device)
     if gguf_file:
         extra |= _unpack_gguf(gguf_file)
     try:
+        dtype = _pick_dtype(config.dtype, model_config, device)
         base = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **extra)
     except Exception as error:
         raise _load_error(config.source, error) from error

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
@@ -18,32 +17,17 @@ from textual.screen import Screen
 
 from grpo_tui.config.schema import RunConfig
 from grpo_tui.events.commands import Command, Pause, Resume, Retry, StepOnce, StepPhase
-from grpo_tui.events.records import Mode
-from grpo_tui.events.state import LogLine
 from grpo_tui.tui.actions import APP_ACTIONS, RUN_ACTIONS, bindings
 from grpo_tui.tui.capture import OutputCapture
 from grpo_tui.tui.leaving import Leaving
 from grpo_tui.tui.palette import palette_commands
-from grpo_tui.tui.panels.base import Panel
-from grpo_tui.tui.session import Session
-from grpo_tui.tui.view import RunView
+from grpo_tui.tui.starting import SessionFactory, find_runs, import_engine, live_session, prepare_run
+
+if TYPE_CHECKING:
+    from grpo_tui.tui.session import Session
+    from grpo_tui.tui.view import RunView
 
 TICK = 0.1
-
-
-class SessionFactory(Protocol):
-    """Makes the session of a run; tests put a scripted one here."""
-
-    def __call__(self, config: RunConfig, *, run_dir: Path, resume: bool, paused: bool) -> Session:
-        """Return a session that is not started yet."""
-        ...
-
-
-def live_session(config: RunConfig, *, run_dir: Path, resume: bool, paused: bool) -> Session:
-    """The real engine."""
-    from grpo_tui.tui.live_session import LiveSession
-
-    return LiveSession(config, run_dir=run_dir, resume=resume, paused=paused)
 
 
 class GrpoApp(App[int]):
@@ -105,22 +89,18 @@ class GrpoApp(App[int]):
     def _painted(self) -> None:
         self.first_paint = time.time()
         if self._warm_up and self.view is None:
-            threading.Thread(target=_import_engine, name="warm-up", daemon=True).start()
+            threading.Thread(target=import_engine, name="warm-up", daemon=True).start()
 
     def _open_welcome(self) -> None:
         from grpo_tui.tui.screens.welcome import WelcomeScreen
 
         self.push_screen(WelcomeScreen())
-        self.run_worker(self._find_runs, thread=True, exit_on_error=False)
+        threading.Thread(target=self._find_runs, name="find-runs", daemon=True).start()
 
     def _find_runs(self) -> None:
-        from grpo_tui.runs.store import list_runs
-
-        try:
-            runs = list_runs(self.runs_root)
-        except (OSError, ValueError):
-            runs = []
-        self.call_from_thread(self._show_runs, runs)
+        runs = find_runs(self.runs_root)
+        with contextlib.suppress(Exception):  # the app may be gone by now
+            self.call_from_thread(self._show_runs, runs)
 
     def _show_runs(self, runs: Any) -> None:
         for screen in self.screen_stack:
@@ -141,7 +121,7 @@ class GrpoApp(App[int]):
     ) -> None:
         """Start or resume a run and open the Live room."""
         try:
-            config, place = self._prepare(config, run_dir, resume)
+            config, place = prepare_run(config, run_dir, resume, self.runs_root)
             session = self.session_factory(config, run_dir=place, resume=resume is not None, paused=paused)
         except (OSError, ValueError) as error:
             self.notify(str(error), title="cannot start", severity="error", markup=False, timeout=15)
@@ -150,28 +130,10 @@ class GrpoApp(App[int]):
             return
         self.open_session(session, place, paused=paused)
 
-    def _prepare(
-        self, config: RunConfig | None, run_dir: Path | None, resume: Path | None
-    ) -> tuple[RunConfig, Path]:
-        if resume is not None:
-            if config is None:
-                from grpo_tui.config.load import load_config
-
-                config = load_config(file=resume / "config.toml")
-            return config, resume
-        if config is None:
-            raise ValueError("nothing to run: no config was given")
-        if run_dir is None:
-            from grpo_tui.runs.store import new_run_dir
-
-            run_dir = new_run_dir(
-                self.runs_root, config.run.name or f"{config.model.source}-{config.data.source}"
-            )
-        return config, run_dir
-
     def open_session(self, session: Session, run_dir: Path | None, *, paused: bool) -> None:
         """Show a session in the Live room."""
         from grpo_tui.tui.screens.live import LiveScreen
+        from grpo_tui.tui.view import RunView
 
         self.run_dir = run_dir
         self.view = RunView(session, paused=paused, now=self.now)
@@ -222,11 +184,7 @@ class GrpoApp(App[int]):
         if view.state.run is not None:
             self.capture.write_to(Path(view.state.run.run_dir) / "log")
         for text, replaces in self.capture.take():
-            if replaces and view.output and view.output[-1].source == "output":
-                view.output[-1] = LogLine(self.now(), "info", "output", text)
-                view.output_version += 1
-            else:
-                view.log_lines("info", "output", [text])
+            view.log_output(text, replaces=replaces)
 
     # --- commands to the engine --------------------------------------------------------------------------
 
@@ -243,7 +201,7 @@ class GrpoApp(App[int]):
                 return failed and view.state.failure is not None and view.state.failure.can_retry
             if action == "dismiss_failure":
                 return self._failure_shown()
-            if view.over or view.session.read_only or view.state.mode is Mode.FAILED:
+            if view.over or view.session.read_only or view.state.failure is not None:
                 return False
             if action in ("pause", "resume"):
                 return view.wants_running == (action == "pause")
@@ -297,6 +255,7 @@ class GrpoApp(App[int]):
 
     def action_show_help(self) -> None:
         """Open the help, about the focused panel first."""
+        from grpo_tui.tui.panels.base import Panel
         from grpo_tui.tui.screens.help import HelpScreen
 
         focused = self.screen.focused
@@ -331,12 +290,6 @@ class GrpoApp(App[int]):
         """Keep a plain traceback, without locals: they hold prompts and tensors."""
         self.crash_text = traceback.format_exc()
         self._close_messages_no_wait()
-
-
-def _import_engine() -> None:
-    """Import the engine while the person reads the Welcome screen; any error waits for the real start."""
-    with contextlib.suppress(Exception):
-        importlib.import_module("grpo_tui.engine.runner")
 
 
 def run_app(

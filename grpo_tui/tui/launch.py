@@ -17,6 +17,8 @@ from grpo_tui.tui.app import GrpoApp
 from grpo_tui.tui.capture import OutputCapture
 from grpo_tui.tui.leaving import SAVE_PATIENCE
 
+SWITCH_INTERVAL = 0.001
+"""Seconds between chances for the screen's thread to take the interpreter from the engine's."""
 HANGUP_CODE, TERMINATE_CODE = 129, 143
 
 
@@ -59,6 +61,7 @@ def launch(
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         print("grpo-tui: the app needs a terminal; use `grpo-tui train` without one", file=sys.stderr)  # noqa: T201
         return 2
+    sys.setswitchinterval(SWITCH_INTERVAL)
     capture = OutputCapture()
     capture.start()
     app: GrpoApp | None = None

@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING
 
 from grpo_tui.events.commands import StepOnce, Stop
-from grpo_tui.events.records import Mode
 
 if TYPE_CHECKING:
     from grpo_tui.tui.app import GrpoApp
@@ -34,7 +33,7 @@ class Leaving:
         view = self._app.view
         if view is None or view.over or not view.session.alive:
             self.at_once()
-        elif view.state.mode is Mode.RUNNING and view.state.current is not None:
+        elif view.state.mode == "running" and view.state.current is not None:
             from grpo_tui.tui.screens.leave import LeaveScreen
 
             self._app.push_screen(LeaveScreen(view.state.current.step), self._answered)
@@ -58,7 +57,7 @@ class Leaving:
             return
         if self._until is not None:
             return
-        loading = view.state.mode is Mode.LOADING
+        loading = view.state.mode == "loading"
         self._code, self._after_step = code, False
         view.ask(Stop())
         self._until = time.monotonic() + (LOADING_PATIENCE if loading else SAVE_PATIENCE)
@@ -88,7 +87,7 @@ class Leaving:
             return
         if self._after_step:
             self._show(0.0)
-            between = view.state.mode in (Mode.PAUSED, Mode.FAILED) and view.request is None
+            between = view.state.mode in ("paused", "failed") and view.request is None
             if between or view.over or not view.session.alive:
                 self.begin(self._code)
         if self._until is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import sys
+import contextlib
+import importlib
 import threading
 import time
 import traceback
@@ -15,13 +16,21 @@ from grpo_tui.config.schema import RunConfig
 from grpo_tui.events.commands import Command
 from grpo_tui.events.records import StepDetail
 from grpo_tui.events.types import Event, LoadingStage, Progress, RunEnded, TrainerFailed
+from grpo_tui.tui.session import Recorded
 
 if TYPE_CHECKING:
     from grpo_tui.engine.control import Control
     from grpo_tui.runs.reader import RunReader
 
-SWITCH_INTERVAL = 0.001
-"""Seconds between chances for the screen's thread to take the interpreter from the engine's."""
+
+ENGINE_MODULES = (
+    "grpo_tui.engine.runner",
+    "grpo_tui.engine.trainer",
+    "grpo_tui.engine.step",
+    "transformers",
+    "peft",
+)
+"""What a run imports anyway; torch comes with the second."""
 
 
 class LiveSession:
@@ -53,7 +62,6 @@ class LiveSession:
 
     def start(self) -> None:
         """Start the engine thread."""
-        sys.setswitchinterval(SWITCH_INTERVAL)
         self._thread.start()
 
     def drain(self, limit: int) -> Sequence[Event]:
@@ -92,9 +100,18 @@ class LiveSession:
     def _report(self, progress: Progress) -> None:
         self._progress = progress
 
+    def _recall(self) -> None:
+        """Begin with what was recorded; if that cannot be read, the engine will say why."""
+        from grpo_tui.runs.reader import RunReader
+
+        with contextlib.suppress(OSError, ValueError), RunReader(self._run_dir) as reader:
+            self._emit(Recorded(time=time.time(), state=reader.load_state()))
+
     def _run(self) -> None:
         try:
             self._emit(LoadingStage(time=time.time(), name="importing the engine"))
+            if self._resume:
+                self._recall()
             from grpo_tui.engine.runner import run_session
 
             ended = run_session(
@@ -110,6 +127,13 @@ class LiveSession:
         except BaseException as error:
             self._emit(_as_failure(error))
             self._emit(RunEnded(time=time.time(), reason="failed", finished_steps=0))
+
+
+def import_engine() -> None:
+    """Import what a run will need; any error waits for the real start, which tells it properly."""
+    with contextlib.suppress(Exception):
+        for name in ENGINE_MODULES:
+            importlib.import_module(name)
 
 
 def _as_failure(error: BaseException) -> TrainerFailed:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from grpo_tui.events.commands import Command
 from grpo_tui.events.records import StepDetail
+from grpo_tui.events.state import RunState
 from grpo_tui.events.types import Event, Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded(Event):
+    """What the run file held before this session began: it takes the place of the state. Only for the app."""
+
+    state: RunState
 
 
 class Session(Protocol):

@@ -16,7 +16,7 @@ from grpo_tui.events.commands import Command, Pause, Resume, Retry, StepOnce, St
 from grpo_tui.events.records import CompletionRecord, GroupRecord, Mode, StepDetail, StepMetrics
 from grpo_tui.events.state import LogLine, RunState, reduce
 from grpo_tui.events.types import Event, ModeChanged, Progress, RunEnded, RunStarted, TrainerFailed
-from grpo_tui.tui.session import Session
+from grpo_tui.tui.session import Recorded, Session
 from grpo_tui.tui.text import clean
 
 SORTS = ("signal", "order", "reward")
@@ -83,6 +83,17 @@ class RunView:
                 return True
 
     def _fold(self, event: Event) -> None:
+        if isinstance(event, Recorded):
+            quiet = {
+                "mode": Mode.LOADING,
+                "current": None,
+                "phase": None,
+                "failure": None,
+                "ended": None,
+                "loading": (),
+            }
+            self.state = replace(event.state, **quiet)  # type: ignore[arg-type]
+            return
         self.state = reduce(self.state, event)
         if isinstance(event, ModeChanged) and self.request is not None:
             if event.mode is self.request.target or event.mode in (*ENDED, Mode.FAILED):
@@ -101,6 +112,12 @@ class RunView:
         moment = self.now() if at is None else at
         self.output.extend(LogLine(moment, level, source, line) for line in lines)
         self.output_version += 1
+
+    def log_output(self, text: str, *, replaces: bool) -> None:
+        """Add a captured line; a redrawn one takes the place of the one before."""
+        if replaces and self.output and self.output[-1].source == "output":
+            self.output.pop()
+        self.log_lines("info", "output", [text])
 
     # --- commands out ------------------------------------------------------------------------------------
 

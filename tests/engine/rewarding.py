@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,4 +39,16 @@ def breaks_while_told(completion: str, gold: str) -> float:
     """Like ``letters``, but fails as long as the file named by GRPO_TEST_BREAK exists."""
     if Path(os.environ["GRPO_TEST_BREAK"]).exists():
         raise ZeroDivisionError("the reward is broken")
+    return letters(completion, gold)
+
+
+_calls = itertools.count(1)
+
+
+def signals(completion: str, gold: str) -> float:
+    """Like ``letters``, but at one call sends this process signals: GRPO_TEST_SIGNALS is ``call:signal,signal``."""
+    at, _, numbers = os.environ["GRPO_TEST_SIGNALS"].partition(":")
+    if next(_calls) == int(at):
+        for number in numbers.split(","):
+            os.kill(os.getpid(), int(number))
     return letters(completion, gold)

@@ -27,16 +27,18 @@ LETTERS = f"{REWARDS_FILE}:letters"
 CONSTANT = f"{REWARDS_FILE}:constant"
 PARITY = f"{REWARDS_FILE}:parity"
 BREAKS = f"{REWARDS_FILE}:breaks_while_told"
+SIGNALS = f"{REWARDS_FILE}:signals"
 
 SMALL = (
     "model.device=cpu",
     "sampling.prompts_per_step=2",
     "sampling.group_size=4",
-    "sampling.max_completion_tokens=16",
+    "sampling.max_completion_tokens=10",
+    "model.lora_rank=4",
     "data.limit=12",
     "eval.every=0",
     "run.steps=6",
-    "run.checkpoint_every=1",
+    "run.checkpoint_every=100",
 )
 PATIENCE = 60.0
 """Seconds after which a wait in a test is a failure."""
@@ -45,14 +47,14 @@ _E = TypeVar("_E", bound=Event)
 
 
 def small_config(*overrides: str, reward: str = LETTERS) -> RunConfig:
-    """Two prompts, four completions of at most 16 tokens, a reward that varies."""
+    """Two prompts, four completions of at most 10 tokens, a reward that varies."""
     config = load_config(preset="tiny", overrides=[*SMALL, *overrides])
     return replace(config, reward=RewardConfig(weights={reward: 1.0}))
 
 
-def small_options(*overrides: str) -> list[str]:
-    """The same for a command line, with the math verifier's weight at 0."""
-    weights = [f"reward.weights.{LETTERS}=1", "reward.weights.math=0"]
+def small_options(*overrides: str, reward: str = LETTERS) -> list[str]:
+    """The same for a command line."""
+    weights = ["reward.weights.math=0", f"reward.weights.{reward}=1"]
     return [word for pair in (*SMALL, *weights, *overrides) for word in ("--set", pair)]
 
 

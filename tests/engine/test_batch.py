@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grpo_tui.engine.batch import Row, padded, split_by_tokens
@@ -25,6 +25,7 @@ def padded_tokens(rows: list[Row]) -> int:
     return len(rows) * (max(len(r.prompt_ids) for r in rows) + max(r.num_tokens for r in rows))
 
 
+@settings(deadline=None, max_examples=50)
 @given(LENGTHS, st.integers(1, 400))
 def test_every_row_once_and_within_the_budget(lengths: list[tuple[int, int]], budget: int) -> None:
     rows = [make_row(*pair) for pair in lengths]
@@ -34,6 +35,7 @@ def test_every_row_once_and_within_the_budget(lengths: list[tuple[int, int]], bu
     assert all(parts)
 
 
+@settings(deadline=None, max_examples=50)
 @given(LENGTHS, st.integers(1, 400))
 def test_no_two_neighbours_would_fit_together(lengths: list[tuple[int, int]], budget: int) -> None:
     """The split is greedy: a part was closed because its successor's first row did not fit any more."""
@@ -42,12 +44,14 @@ def test_no_two_neighbours_would_fit_together(lengths: list[tuple[int, int]], bu
         assert padded_tokens([*part, following[0]]) > budget
 
 
+@settings(deadline=None, max_examples=50)
 @given(LENGTHS)
 def test_a_large_budget_is_one_part_longest_first(lengths: list[tuple[int, int]]) -> None:
     [part] = split_by_tokens([make_row(*pair) for pair in lengths], 1_000_000)
     assert [row.total_length for row in part] == sorted((sum(pair) for pair in lengths), reverse=True)
 
 
+@settings(deadline=None, max_examples=50)
 @given(LENGTHS)
 def test_a_budget_of_one_is_a_part_for_each_row(lengths: list[tuple[int, int]]) -> None:
     assert all(len(part) == 1 for part in split_by_tokens([make_row(*pair) for pair in lengths], 1))

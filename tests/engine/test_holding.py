@@ -90,16 +90,14 @@ def pause_when(session: Background, kind: type[Event], number: int) -> None:
         (PhaseStarted, 4, "paused before reference"),
         (PhaseStarted, 5, "paused in reference, after 0 microbatches"),
         (PhaseStarted, 6, "paused in update, microbatch 1 of "),
-        (PhaseFinished, 6, "paused before step 2"),
         (PhaseStarted, 7, "paused before step 2"),
-        (StepFinished, 1, "paused before step 2"),
         (CheckpointSaved, 1, "paused before step 2"),
     ],
 )
 def test_pause_anywhere_and_go_on(
     tmp_path: Path, undisturbed: dict[int, str], kind: type[Event], number: int, place: str
 ) -> None:
-    session = Background(small_config("run.steps=2"), tmp_path / "run", paused=False)
+    session = Background(small_config("run.steps=2", "run.checkpoint_every=1"), tmp_path / "run", paused=False)
     pause_when(session, kind, number)
     with session:
         session.wait_for(lambda: any(mode.startswith(place) for mode in session.modes()))
@@ -114,22 +112,22 @@ def test_paused_in_the_middle_of_sampling_counts_as_no_time(tmp_path: Path) -> N
     pause_when(session, PhaseStarted, 2)
     with session:
         session.wait_for_mode("paused in sample, after 8 tokens")
-        expect_quiet(session, 1.5)
+        expect_quiet(session, 0.8)
         assert not session.events.of(GroupSampled)
         session.send(Resume())
         session.join()
     [paused, resumed] = [e for e in session.events.of(ModeChanged) if e.detail or e.mode is Mode.RUNNING][1:3]
-    assert resumed.time - paused.time > 1.4
+    assert resumed.time - paused.time > 0.7
     metrics = session.events.of(StepFinished)[0].metrics
     wall = session.events.of(StepFinished)[0].time - session.events.of(StepStarted)[0].time
-    assert metrics.seconds < wall - 1.4
-    assert metrics.seconds_by_phase[Phase.SAMPLE] < wall - 1.4
+    assert metrics.seconds < wall - 0.7
+    assert metrics.seconds_by_phase[Phase.SAMPLE] < wall - 0.7
     [finished] = [event for event in session.events.of(PhaseFinished) if event.phase is Phase.SAMPLE]
     assert finished.seconds == metrics.seconds_by_phase[Phase.SAMPLE]
     assert metrics.tokens_per_second == pytest.approx(metrics.num_completion_tokens / finished.seconds)
     # The gauge is no slower for having been held either.
     last = [gauge for gauge in session.gauges if gauge.phase is Phase.SAMPLE][-1]
-    assert last.tokens_per_second > metrics.num_completion_tokens / (wall - 1.4)
+    assert last.tokens_per_second > metrics.num_completion_tokens / (wall - 0.7)
 
 
 def test_paused_evaluation_counts_as_no_time(tmp_path: Path) -> None:
@@ -141,24 +139,24 @@ def test_paused_evaluation_counts_as_no_time(tmp_path: Path) -> None:
         session.wait_for(lambda: bool(session.gauges))
         session.send(Pause())
         session.wait_for(lambda: any(mode.startswith("paused in evaluation") for mode in session.modes()))
-        expect_quiet(session, 1.5)
+        expect_quiet(session, 0.8)
         session.send(Resume())
         session.join()
     from grpo_tui.events.types import EvalFinished
 
     first = session.events.of(EvalFinished)[0]
-    assert first.result.seconds < first.time - session.events.of(ModeChanged)[1].time - 1.4
+    assert first.result.seconds < first.time - session.events.of(ModeChanged)[1].time - 0.7
 
 
 @pytest.mark.parametrize(
     ("kind", "number"),
-    [(StepStarted, 2), (GroupSampled, 3), (GroupScored, 3), (PhaseStarted, 12), (PhaseStarted, 13)],
+    [(StepStarted, 2), (GroupScored, 3), (PhaseStarted, 13)],
 )
 def test_stopped_while_paused_then_resumed(
     tmp_path: Path, undisturbed: dict[int, str], kind: type[Event], number: int
 ) -> None:
-    """In the second step, at four places inside it: it is left, what was finished is saved."""
-    config = small_config("run.steps=3", "run.checkpoint_every=50")
+    """In the second step, at three places inside it: it is left, what was finished is saved."""
+    config = small_config("run.steps=3")
     session = Background(config, tmp_path / "run", paused=False)
     pause_when(session, kind, number)
     with session:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,7 @@ def two_steps() -> Iterator[tuple[Trainer, Events, list[StepMetrics]]]:
         yield trainer, events, metrics
 
 
+@cache
 def outcome(config: RunConfig, steps: int = 1) -> tuple[list[StepMetrics], dict[str, torch.Tensor], str]:
     """Metrics, weights and hash after some steps."""
     with trainer_of(config) as trainer:
@@ -215,8 +217,10 @@ def test_minibatches_share_out_every_row_in_each_epoch() -> None:
     assert update.split_minibatches(rows, 1, seed=1, step=2, epoch=1) == [rows]
 
 
-@pytest.mark.parametrize("aggregation", ["sequence_mean", "token_mean", "constant", "sequence_sum"])
-@pytest.mark.parametrize("minibatches", [1, 2])
+@pytest.mark.parametrize(
+    ("aggregation", "minibatches"),
+    [("sequence_mean", 1), ("token_mean", 2), ("constant", 1), ("sequence_sum", 2)],
+)
 def test_microbatches_change_nothing(aggregation: str, minibatches: int) -> None:
     # Adam's stabiliser is raised: it divides by the gradient, so rounding of gradients near 0 would be blown up.
     common = (
@@ -323,8 +327,7 @@ def test_an_error_in_the_middle_of_an_update_is_undone(
         assert trainer.state_hash() == undisturbed
 
 
-@pytest.mark.parametrize("phase", list(PHASES[:6]))
-def test_an_error_in_any_phase_can_be_retried(monkeypatch: pytest.MonkeyPatch, phase: Phase) -> None:
+def test_an_error_in_any_phase_can_be_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     names = {
         Phase.PROBLEMS: "next_prompts",
         Phase.SAMPLE: "sample_groups",
@@ -339,12 +342,13 @@ def test_an_error_in_any_phase_can_be_retried(monkeypatch: pytest.MonkeyPatch, p
 
     with trainer_of(small_config()) as trainer:
         before = trainer.state_hash()
-        with monkeypatch.context() as patch:
-            patch.setattr(f"grpo_tui.engine.step.{names[phase]}", failing)
-            with pytest.raises(MemoryError):
-                run_step(trainer, free_gate(trainer))
-        assert trainer.state_hash() == before
-        assert trainer.finished_steps == 0
+        for phase in PHASES[:6]:
+            with monkeypatch.context() as patch:
+                patch.setattr(f"grpo_tui.engine.step.{names[phase]}", failing)
+                with pytest.raises(MemoryError):
+                    run_step(trainer, free_gate(trainer))
+            assert trainer.state_hash() == before
+            assert trainer.finished_steps == 0
         assert take_steps(trainer, 1)[0].state_hash == outcome(small_config())[2]
 
 
@@ -376,7 +380,7 @@ def test_steps_from_python() -> None:
 
 
 def test_one_seed_one_trajectory() -> None:
-    first, again = outcome(small_config(), steps=2), outcome(small_config(), steps=2)
+    first, again = outcome(small_config(), steps=2), outcome.__wrapped__(small_config(), steps=2)
     other = outcome(small_config("run.seed=1"), steps=2)
     assert [m.state_hash for m in first[0]] == [m.state_hash for m in again[0]]
     assert first[2] == again[2] != other[2]

@@ -98,6 +98,13 @@ def test_a_token_of_probability_zero_is_never_drawn(zeros: list[int], settings: 
     assert torch.isfinite(drawn.entropies_N).all()
 
 
+def test_a_target_on_the_very_total_takes_the_last_token_that_can_be_drawn() -> None:
+    # no stream gives 1, but a device that rounds otherwise may put the target there
+    assert _choose([0.0, 0.0, 0.0, -math.inf], [1.0]).tokens_N.tolist() == [2]
+    assert _choose([0.0, 1.0, 2.0], [1.0], top_k=1).tokens_N.tolist() == [2]
+    assert _choose([2.0, 1.0, 0.0], [1.0], top_p=0.1).tokens_N.tolist() == [0]
+
+
 def test_an_underflowing_tail_is_never_drawn() -> None:
     # e^{−800} is 0 even in float64: the cumulative sum is flat at both ends
     logits = torch.tensor([-800.0, 0.0, 1.0, -800.0])

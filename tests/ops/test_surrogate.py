@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from grpo_tui.ops.surrogate import clipped_surrogate, token_ratio
@@ -51,10 +51,12 @@ def test_each_row_has_its_own_advantage() -> None:
     assert term.loss_B_T.flatten().tolist() == pytest.approx([-1.1, -1.1, 3.3, 3.3])
 
 
-@given(st.floats(0.01, 10), st.floats(-5, 5), st.floats(0, 0.9), st.floats(0, 2))
+@given(st.floats(0.01, 10), st.integers(-50, 50).map(lambda n: n / 10), st.floats(0, 0.9), st.floats(0, 2))
 def test_the_flag_says_where_the_gradient_is_gone(
     ratio: float, advantage: float, low: float, high: float
 ) -> None:
+    # On a bound, or a rounding away from it, the two branches are one number.
+    assume(min(abs(ratio - (1 - low)), abs(ratio - (1 + high))) > 1e-9 or advantage == 0)
     rho = torch.tensor([[ratio]], dtype=torch.float64, requires_grad=True)
     term = clipped_surrogate(rho, torch.tensor([[advantage]], dtype=torch.float64), low, high)
     term.loss_B_T.sum().backward()  # type: ignore[no-untyped-call,unused-ignore]

@@ -61,6 +61,7 @@ def make_score(answer: Answer, text: str, toy: Toy) -> Score:
     }.get(verdict, f"{verdict}")
     if answer.near_miss:
         sentence = sentence[:-1] + f" (near miss: {answer.near_miss})."
+    kind = "expression" if "x" in toy.gold else "number"
     explanation = Explanation(
         sentence=sentence,
         span=Span(start, start + len(answer.text)) if start >= 0 else None,
@@ -69,7 +70,7 @@ def make_score(answer: Answer, text: str, toy: Toy) -> Score:
         normalized_text=answer.text,
         parsed_answer=answer.parsed,
         parsed_gold=toy.parsed_gold,
-        rule={Verdict.CORRECT: "same number", Verdict.WRONG: "difference is not 0"}.get(verdict, ""),
+        rule={Verdict.CORRECT: f"same {kind}", Verdict.WRONG: f"different {kind}"}.get(verdict, ""),
         near_miss=answer.near_miss,
         elapsed_ms=2000.0 if verdict is Verdict.TIMEOUT else 0.4,
     )

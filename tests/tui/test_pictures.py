@@ -42,6 +42,8 @@ def check(name: str, svg: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [(120, 40), (80, 24)])
 async def test_live(size: tuple[int, int], tmp_path: Path) -> None:
     async with stage(size=size) as it:
+        await it.press("n", "n", "n", "j", "j", "j")
+        await it.settle()
         check(f"live-{size[0]}x{size[1]}", it.app.export_screenshot(title="grpo-tui"), tmp_path)
 
 

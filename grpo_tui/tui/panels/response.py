@@ -135,9 +135,7 @@ class WhyPanel(Panel):
             glyph = VERDICTS.get(part.verdict, ("", ""))[0]
             facts.append(("part", f"{name} {number(part.value, 2)} {glyph}", ""))
         if completion.kl_ref is not None:
-            facts.append(
-                ("kl_ref", f"{compact(completion.kl_ref)} mean over {completion.num_tokens} tokens", "")
-            )
+            facts.append(("kl_ref", f"{compact(completion.kl_ref)} mean, {completion.num_tokens} tok", ""))
         if why.elapsed_ms:
             facts.append(("judged in", f"{why.elapsed_ms:.1f} ms", "dim"))
         return facts

@@ -59,7 +59,7 @@ class TrendsPanel(Panel):
         spark = max(4, width - 19)
         bucket = max(1, min(len(history), SHOWN_STEPS) // spark)
         shown = min(len(history), spark * bucket)
-        every = f", {bucket}/bar" if bucket > 1 else ""
+        every = f", {bucket}/bar" if bucket > 1 and width >= 30 else ""
         self.set_title(f"Trends  last {shown} steps{every}" if shown > 1 else "Trends")
         if not history:
             return [(("nothing finished yet", "dim"),)], None
