@@ -121,17 +121,9 @@ def _run_dir(arguments: argparse.Namespace, config: RunConfig) -> Path:
             message = f"holds a run; go on with: grpo-tui resume {arguments.out}, or choose another folder"
             raise ConfigError(f"--out {arguments.out}", "", message)
         return Path(arguments.out)
-    from grpo_tui.runs.store import new_run_dir
+    from grpo_tui.runs.store import new_run_dir, run_name
 
     return new_run_dir(runs_root(), run_name(config))
-
-
-def run_name(config: RunConfig) -> str:
-    """The run's name: the one set, or model and data."""
-    if config.run.name:
-        return config.run.name
-    model, data = (Path(source).stem for source in (config.model.source, config.data.source))
-    return model if model == data else f"{model}-{data}"
 
 
 def _welcome(_arguments: argparse.Namespace) -> int:

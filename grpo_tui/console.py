@@ -91,6 +91,8 @@ class Display:
     """What both displays share: warnings and errors on stderr."""
 
     failed_with = ""
+    """Kind of the last error."""
+    _last_error = ""
 
     def __enter__(self) -> Display:
         return self
@@ -104,6 +106,10 @@ class Display:
             self.line(f"{event.level}: {event.source}: {event.message}")
         elif isinstance(event, TrainerFailed):
             self.failed_with = event.kind
+            # Saving at the end can meet the error that ended the run once more.
+            if event.message == self._last_error:
+                return
+            self._last_error = event.message
             where = f"step {event.step}: " if event.step else ""
             self.line(f"grpo-tui: error: {where}{event.message}")
             if event.kind not in USER_ERRORS:
@@ -200,11 +206,14 @@ class LineDisplay(Display):
         }
 
     def __enter__(self) -> Display:
-        self._bar.start()
+        # Where stderr is a file there is no bar: it would leave empty lines there.
+        if self._console.is_terminal:
+            self._bar.start()
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._bar.stop()
+        if self._console.is_terminal:
+            self._bar.stop()
 
     def line(self, text: str) -> None:
         """Print one line above the bar."""

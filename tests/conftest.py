@@ -7,6 +7,6 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
-import torch  # noqa: E402
+import torch
 
 torch.set_num_threads(1)

@@ -143,7 +143,7 @@ def _as_failure(error: BaseException) -> TrainerFailed:
         step=0,
         kind=type(error).__name__,
         message=str(error) or type(error).__name__,
-        advice="The engine could not be imported: see `grpo-tui doctor`."
+        advice="The engine could not be imported: reinstall grpo-tui with its dependencies."
         if missing
         else "See the Log for details.",
         traceback="".join(traceback.format_exception(error)),

@@ -46,9 +46,9 @@ def prepare_run(
     if config is None:
         raise ValueError("nothing to run: no config was given")
     if run_dir is None:
-        from grpo_tui.runs.store import new_run_dir
+        from grpo_tui.runs.store import new_run_dir, run_name
 
-        run_dir = new_run_dir(runs_root, config.run.name or f"{config.model.source}-{config.data.source}")
+        run_dir = new_run_dir(runs_root, run_name(config))
     return config, run_dir
 
 

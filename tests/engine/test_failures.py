@@ -135,7 +135,9 @@ def test_an_error_in_the_update(
     assert hashes == undisturbed
 
 
-def test_after_a_failed_single_step_retry_takes_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_failed_single_step_retry_takes_one_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(update.LOSSES, "grpo", Failing(MemoryError(), first=1))
     with Background(CONFIG, tmp_path / "run") as session:
         session.wait_for_mode("paused before step 1")
@@ -234,7 +236,9 @@ def test_a_full_disk(
 
     failed, hashes = mended_and_retried(CONFIG, tmp_path / "run", free, on_event=fill, times=2)
     assert {f.kind for f in failed} == {"RunFileError"}
-    assert {f.advice for f in failed} == {"mend what the message names; nothing up to the last saved step is lost"}
+    assert {f.advice for f in failed} == {
+        "mend what the message names; nothing up to the last saved step is lost"
+    }
     assert hashes == undisturbed == history_hashes(tmp_path / "run")
     with RunReader(tmp_path / "run") as reader:
         state = reader.load_state()
@@ -310,7 +314,9 @@ def test_a_screen_that_raises_loses_nothing_of_the_run_file(
         ("model.lora_targets=nosuch_proj", LETTERS, "PolicyError"),
     ],
 )
-def test_an_error_while_loading_cannot_be_retried(tmp_path: Path, override: str, reward: str, kind: str) -> None:
+def test_an_error_while_loading_cannot_be_retried(
+    tmp_path: Path, override: str, reward: str, kind: str
+) -> None:
     config = small_config(override, reward=reward)
     ended, events = run_small(config, tmp_path / "run", wait_on_failure=True)
     assert (ended.reason, ended.finished_steps) == ("failed", 0)

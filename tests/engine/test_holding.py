@@ -97,7 +97,9 @@ def pause_when(session: Background, kind: type[Event], number: int) -> None:
 def test_pause_anywhere_and_go_on(
     tmp_path: Path, undisturbed: dict[int, str], kind: type[Event], number: int, place: str
 ) -> None:
-    session = Background(small_config("run.steps=2", "run.checkpoint_every=1"), tmp_path / "run", paused=False)
+    session = Background(
+        small_config("run.steps=2", "run.checkpoint_every=1"), tmp_path / "run", paused=False
+    )
     pause_when(session, kind, number)
     with session:
         session.wait_for(lambda: any(mode.startswith(place) for mode in session.modes()))

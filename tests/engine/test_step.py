@@ -95,7 +95,9 @@ def test_rewards_advantages_and_metrics_agree(
             for scores in e.scores_G
             for score in scores.values()
         ]
-        [advantages] = [np.array(e.advantages_P_G) for e in events.of(AdvantagesComputed) if e.step == metrics.step]
+        [advantages] = [
+            np.array(e.advantages_P_G) for e in events.of(AdvantagesComputed) if e.step == metrics.step
+        ]
         texts = [c.text for group in sampled for c in group.completions]
         assert rewards.reshape(-1).tolist() == [float(len(text) % 2 == 0) for text in texts]
         expected = (rewards - rewards.mean(1, keepdims=True)) / (rewards.std(1, ddof=1, keepdims=True) + 1e-4)
@@ -131,7 +133,9 @@ def test_events_fold_to_a_whole_step(two_steps: tuple[Trainer, Events, list[Step
             assert completion.reward is not None
             assert completion.advantage is not None
             assert completion.kl_ref_T is not None
-            assert completion.kl_ref_T.shape == completion.logprobs_T.shape == completion.token_offsets_T.shape
+            assert (
+                completion.kl_ref_T.shape == completion.logprobs_T.shape == completion.token_offsets_T.shape
+            )
         tokens = np.concatenate(
             [c.kl_ref_T for group in detail.groups for c in group.completions if c.kl_ref_T is not None]
         )
@@ -423,15 +427,11 @@ def test_advantages_are_taken_in_double_precision() -> None:
     rewards = torch.tensor([[1e6, 1e6 + 1e-3]], dtype=torch.float64)
     assert compute_advantages("mean", rewards)[0, 1].item() == pytest.approx(5e-4, rel=1e-5)
     with trainer_of(small_config("algorithm.advantage=mean")) as trainer:
-        groups = score_groups(
-            trainer, 1, groups_of(trainer.config), free_gate(trainer)
-        )
+        groups = score_groups(trainer, 1, groups_of(trainer.config), free_gate(trainer))
         large = [
             replace(
                 group,
-                completions=tuple(
-                    replace(c, reward=1e6 + i * 1e-3) for i, c in enumerate(group.completions)
-                ),
+                completions=tuple(replace(c, reward=1e6 + i * 1e-3) for i, c in enumerate(group.completions)),
             )
             for group in groups
         ]

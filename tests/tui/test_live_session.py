@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,8 +17,12 @@ from grpo_tui.config.presets import PRESETS
 from grpo_tui.engine.control import Control
 from grpo_tui.events.commands import Stop
 from grpo_tui.events.records import Phase
-from grpo_tui.events.types import Event, Notice, Progress, RunEnded, TrainerFailed
+from grpo_tui.events.types import Event, Notice, Progress, RunEnded, RunStarted, TrainerFailed
+from grpo_tui.runs.writer import RunWriter
 from grpo_tui.tui.live_session import LiveSession
+from grpo_tui.tui.session import Recorded
+from grpo_tui.tui.view import RunView
+from tests.support.builders import ScriptedRun
 
 
 def with_engine(monkeypatch: pytest.MonkeyPatch, run: Callable[..., RunEnded]) -> None:
@@ -114,3 +119,42 @@ def test_even_a_bug_in_the_engine_is_an_event(monkeypatch: pytest.MonkeyPatch, t
     it.start()
     failed = next(event for event in drained(it) if isinstance(event, TrainerFailed))
     assert (failed.kind, failed.message) == ("KeyError", "'[oops]'")
+
+
+def test_a_resumed_run_begins_with_what_was_recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    script = ScriptedRun()
+    first = script.loading()[0]
+    assert isinstance(first, RunStarted)
+    started = replace(first, finished_steps=2)  # the checkpoint is older than the last step
+    with RunWriter.create(tmp_path / "run", "") as writer:
+        for event in script.whole(3):
+            writer.write(event)
+
+    def run(config: Any, *, emit: Any, resume: bool, **_: Any) -> RunEnded:
+        assert resume
+        emit(started)
+        return ended("stopped")
+
+    with_engine(monkeypatch, run)
+    it = LiveSession(PRESETS["tiny"](), run_dir=tmp_path / "run", resume=True, paused=True)
+    view = RunView(it)
+    it.start()
+    assert it.join(10)
+    while view.pump():
+        pass
+    assert [m.step for m in view.state.history] == [1, 2]
+    assert view.shown_step == 2
+    assert view.groups_per_step == 8
+    detail = it.load_step(1)
+    assert detail is not None
+    assert len(detail.groups) == 8
+    assert it.load_step(99) is None
+
+
+def test_a_run_file_that_cannot_be_read_is_left_to_the_engine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with_engine(monkeypatch, lambda config, **_: ended("failed"))
+    it = LiveSession(PRESETS["tiny"](), run_dir=tmp_path / "nothing", resume=True, paused=True)
+    it.start()
+    assert not any(isinstance(event, Recorded | TrainerFailed) for event in drained(it))

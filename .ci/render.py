@@ -1,0 +1,26 @@
+"""Open the installed app without a terminal, train the tiny model in it, and print a picture of it as SVG."""
+
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+from grpo_tui.tui.app import GrpoApp
+
+
+async def render() -> str:
+    """Press Enter on the first screen and wait for a finished step."""
+    app = GrpoApp(runs_root=Path(tempfile.mkdtemp()))
+    async with app.run_test(size=(120, 40)) as pilot:
+        while app.screen.id != "welcome":
+            await asyncio.sleep(0.05)
+        await pilot.press("enter")
+        while app.view is None or not app.view.state.history:
+            if app.view is not None and app.view.state.failure is not None:
+                raise SystemExit(app.view.state.failure.traceback)
+            await asyncio.sleep(0.1)
+        await pilot.pause(0.5)
+        return app.export_screenshot()
+
+
+sys.stdout.write(asyncio.run(asyncio.wait_for(render(), 240)))
