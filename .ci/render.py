@@ -5,6 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from grpo_tui.events.commands import Stop
 from grpo_tui.tui.app import GrpoApp
 
 
@@ -20,7 +21,11 @@ async def render() -> str:
                 raise SystemExit(app.view.state.failure.traceback)
             await asyncio.sleep(0.1)
         await pilot.pause(0.5)
-        return app.export_screenshot()
+        picture = app.export_screenshot()
+        app.view.session.send(Stop())
+        while app.view.session.alive:
+            await asyncio.sleep(0.05)
+        return picture
 
 
 sys.stdout.write(asyncio.run(asyncio.wait_for(render(), 240)))
