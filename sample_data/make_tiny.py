@@ -652,6 +652,7 @@ def make_model(tokenizer: PreTrainedTokenizerFast, width: int, layers: int) -> L
     model.generation_config = GenerationConfig(
         do_sample=True,
         temperature=1.0,
+        top_k=0,
         max_new_tokens=64,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -814,14 +815,21 @@ def measure(
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write the weights as bfloat16, and a config that has them loaded as float32."""
+    """Write the weights as bfloat16, and configs that load them as float32 under transformers 4 and 5 alike."""
     model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    path = folder / "config.json"
-    config = json.loads(path.read_text())
-    config.pop("torch_dtype", None)
-    config["dtype"] = "float32"
-    path.write_text(json.dumps(config, indent=2) + "\n")
+    amend(folder / "config.json", {"dtype": "float32"}, drop=("torch_dtype",))
+    names = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "additional_special_tokens": [SYSTEM, USER, ASSISTANT],
+    }
+    amend(folder / "tokenizer_config.json", names, drop=("backend", "extra_special_tokens"))
+
+
+def amend(path: Path, changes: dict[str, Any], drop: Sequence[str]) -> None:
+    """Change some entries of a JSON file and drop others."""
+    entries = {key: value for key, value in json.loads(path.read_text()).items() if key not in drop}
+    path.write_text(json.dumps({**entries, **changes}, indent=2) + "\n")
 
 
 def write_problems(path: Path, problems: Sequence[Problem]) -> None:

@@ -36,9 +36,9 @@ def tiny() -> RunConfig:
         sampling=SamplingConfig(prompts_per_step=8, group_size=8, max_completion_tokens=64),
         reward=RewardConfig(weights={"math": 1.0}),
         algorithm=AlgorithmConfig(beta=0.04),
-        optim=OptimConfig(lr=2e-3),
+        optim=OptimConfig(lr=1e-3),
         eval=EvalConfig(every=10, num_problems=200),
-        run=RunSettings(steps=60, checkpoint_every=5),
+        run=RunSettings(steps=40),
     )
 
 

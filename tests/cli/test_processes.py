@@ -178,7 +178,7 @@ def test_a_disk_that_fills_up(grpo_tui: Command, tmp_path: Path, whole: Path) ->
     if result.returncode == 99 or "unshare" in result.stderr:
         pytest.skip(f"no private mounts here: {result.stderr.strip()}")
     assert "Traceback" not in result.stderr
-    error, advice, code, read_only_error, read_only_code = result.stderr.splitlines()
+    error, advice, code, read_only_error, _, read_only_code = result.stderr.splitlines()
     assert re.match(r"grpo-tui: error: step \d: cannot write .*: No space left on device; free space", error)
     assert advice == "  mend what the message names; nothing up to the last saved step is lost"
     assert code == "code 1"
