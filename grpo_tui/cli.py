@@ -29,8 +29,6 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code."""
-    # Idle OpenMP threads that spin steal the cores from the screen and the verifier; sleeping ones do not.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = build_parser().parse_args(argv)
     from grpo_tui.config.errors import ConfigError
     from grpo_tui.runs.schema import RunFileError

@@ -6,6 +6,7 @@ is), ``optimizer.safetensors``, ``rng.safetensors`` and ``state.json``. Nothing 
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def save_checkpoint(trainer: Trainer, checkpoints_dir: Path) -> tuple[Path, int]
     """
     final = checkpoints_dir / checkpoint_name(trainer.finished_steps)
     with atomic_directory(final) as directory:
-        trainer.policy.model.save_pretrained(str(directory), save_embedding_layers=False)
+        _save_adapter(trainer, directory)
         save_file(_optimizer_tensors(trainer), directory / OPTIMIZER)
         save_file({"torch": torch.get_rng_state()}, directory / RNG)
         state = {
@@ -44,6 +45,22 @@ def save_checkpoint(trainer: Trainer, checkpoints_dir: Path) -> tuple[Path, int]
         (directory / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
     prune(checkpoints_dir, trainer.config.run.keep_checkpoints)
     return final, sum(file.stat().st_size for file in final.rglob("*") if file.is_file())
+
+
+def _save_adapter(trainer: Trainer, directory: Path) -> None:
+    """The files that ``PeftModel.save_pretrained`` writes, without its model card, which takes longer than they."""
+    from peft import get_peft_model_state_dict
+
+    model = trainer.policy.model
+    tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
+    save_file(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+        directory / ADAPTER,
+        metadata={"format": "pt"},
+    )
+    config = copy.copy(model.peft_config[model.active_adapter])
+    config.inference_mode = True
+    config.save_pretrained(str(directory))
 
 
 def load_checkpoint(trainer: Trainer, directory: Path) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from grpo_tui.generation.choice import choose
 from grpo_tui.generation.streams import uniforms
+from grpo_tui.generation.threads import decoding_threads
 from grpo_tui.generation.types import OnToken, SampledTokens, SampleRequest, SamplingSettings, TokenTick
 from grpo_tui.policy.policy import Policy, positions
 
@@ -34,6 +35,12 @@ class TrustedSampler:
         self, requests: Sequence[SampleRequest], settings: SamplingSettings, on_token: OnToken
     ) -> list[SampledTokens]:
         """One completion for each request, in order."""
+        with decoding_threads(self._policy):
+            return self._rounds(requests, settings, on_token)
+
+    def _rounds(
+        self, requests: Sequence[SampleRequest], settings: SamplingSettings, on_token: OnToken
+    ) -> list[SampledTokens]:
         drawn: list[SampledTokens] = []
         for start in range(0, len(requests), self._max_rows):
             rows = requests[start : start + self._max_rows]

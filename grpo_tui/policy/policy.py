@@ -46,6 +46,8 @@ class Policy:
         # A pad is never attended to and masks go by position, so any id in range does.
         self.pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.eos_ids[0]
         self.context_length = _context_length(model)
+        self.num_parameters = sum(p.numel() for p in model.parameters() if not p.requires_grad)
+        """Parameters of the frozen base."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -65,7 +67,7 @@ class Policy:
         return ModelRecord(
             source=self.source,
             architecture=type(base).__name__,
-            num_parameters=sum(p.numel() for p in self.model.parameters()) - trainable,
+            num_parameters=self.num_parameters,
             num_trainable=trainable,
             dtype=str(self.dtype).removeprefix("torch."),
             device=str(self.device),

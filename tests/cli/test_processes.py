@@ -168,7 +168,7 @@ def test_a_disk_that_fills_up(grpo_tui: Command, tmp_path: Path, whole: Path) ->
     read_only = shlex.join([sys.executable, "-m", "grpo_tui", "train", "--out", str(disk / "other")])
     place = shlex.quote(str(disk))
     script = (
-        f"mount -t tmpfs -o size=1700k tmpfs {place} || exit 99; {command}; echo code $? >&2; "
+        f"mount -t tmpfs -o size=600k tmpfs {place} || exit 99; {command}; echo code $? >&2; "
         f"cp -r {place}/run {shlex.quote(str(copy))}; "
         f"mount -o remount,ro {place} || exit 99; {read_only}; echo code $? >&2"
     )

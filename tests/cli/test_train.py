@@ -66,7 +66,7 @@ def test_lines_where_stderr_is_no_terminal(grpo_tui: Command, tmp_path: Path) ->
     assert "\x1b" not in answer.err
     lines = answer.err.splitlines()
     assert lines[0] == f"try: 2 steps, in {tmp_path / 'run'}"
-    assert lines[1].startswith("LlamaForCausalLM 1.9 M parameters in float32 on cpu, 0.06 M trained")
+    assert lines[1].startswith("LlamaForCausalLM 1.9 M parameters in float32 on cpu, 0.01 M trained")
     assert lines[2] == "12 problems, 3 held out, 0 kept out"
     assert lines[3].startswith("held-out after step 0: accuracy ")
     for number in (1, 2):
@@ -130,7 +130,7 @@ def test_a_signal_in_the_second_step(
     grpo_tui: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, code: int
 ) -> None:
     whole = grpo_tui("train", *small_options(), "--steps", "3", "--json", "--out", tmp_path / "whole")
-    monkeypatch.setenv("GRPO_TEST_SIGNALS", f"11:{number}")
+    monkeypatch.setenv("GRPO_TEST_SIGNALS", f"3:{number}")
     before = signal.getsignal(number)
     options = small_options(reward=SIGNALS)
     answer = grpo_tui("train", *options, "--steps", "3", "--json", "--out", tmp_path / "run")
@@ -150,7 +150,7 @@ def test_a_signal_in_the_second_step(
 def test_a_second_ctrl_c_leaves_at_once(
     grpo_tui: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("GRPO_TEST_SIGNALS", f"11:{signal.SIGINT:d},{signal.SIGINT:d}")
+    monkeypatch.setenv("GRPO_TEST_SIGNALS", f"3:{signal.SIGINT:d},{signal.SIGINT:d}")
     options = small_options("run.checkpoint_every=1", reward=SIGNALS)
     answer = grpo_tui("train", *options, "--steps", "3", "--json", "--out", tmp_path / "run")
     assert (answer.code, answer.err) == (130, "")

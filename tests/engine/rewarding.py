@@ -1,4 +1,4 @@
-"""Rewards for tests: they vary whatever the model can do, and some fail on command. Light: no torch."""
+"""Rewards for tests: they differ within a group whatever the model says, and some fail on command. No torch."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rewards.base import Explanation, Sample, Score, Verdict
 HERE = Path(__file__)
 
 
-def letters(completion: str, gold: str) -> float:
-    """Between 0 and 1 by the text alone, so that groups are seldom all equal."""
-    return sum(map(ord, completion)) % 7 / 6
+def letters(samples: Sequence[Sample]) -> list[float]:
+    """By the place in the group and, less, by the text: never all equal."""
+    return [place % 4 / 4 + sum(map(ord, s.completion)) % 7 / 100 for place, s in enumerate(samples)]
 
 
 def constant(completion: str, gold: str) -> float:
@@ -22,9 +22,9 @@ def constant(completion: str, gold: str) -> float:
     return 0.5
 
 
-def parity(samples: Sequence[Sample]) -> list[Score]:
-    """Calls a completion correct if it has an even number of characters."""
-    return [_judge(len(sample.completion) % 2 == 0) for sample in samples]
+def alternating(samples: Sequence[Sample]) -> list[Score]:
+    """Calls the first completion correct, the second wrong, and so on."""
+    return [_judge(place % 2 == 0) for place, _ in enumerate(samples)]
 
 
 def _judge(is_right: bool) -> Score:
@@ -35,20 +35,20 @@ def _judge(is_right: bool) -> Score:
     )
 
 
-def breaks_while_told(completion: str, gold: str) -> float:
+def breaks_while_told(samples: Sequence[Sample]) -> list[float]:
     """Like ``letters``, but fails as long as the file named by GRPO_TEST_BREAK exists."""
     if Path(os.environ["GRPO_TEST_BREAK"]).exists():
         raise ZeroDivisionError("the reward is broken")
-    return letters(completion, gold)
+    return letters(samples)
 
 
 _calls = itertools.count(1)
 
 
-def signals(completion: str, gold: str) -> float:
+def signals(samples: Sequence[Sample]) -> list[float]:
     """Like ``letters``, but at one call sends this process signals: GRPO_TEST_SIGNALS is ``call:signal,signal``."""
     at, _, numbers = os.environ["GRPO_TEST_SIGNALS"].partition(":")
     if next(_calls) == int(at):
         for number in numbers.split(","):
             os.kill(os.getpid(), int(number))
-    return letters(completion, gold)
+    return letters(samples)

@@ -25,7 +25,7 @@ from tests.engine.rewarding import HERE as REWARDS_FILE
 
 LETTERS = f"{REWARDS_FILE}:letters"
 CONSTANT = f"{REWARDS_FILE}:constant"
-PARITY = f"{REWARDS_FILE}:parity"
+ALTERNATING = f"{REWARDS_FILE}:alternating"
 BREAKS = f"{REWARDS_FILE}:breaks_while_told"
 SIGNALS = f"{REWARDS_FILE}:signals"
 
@@ -33,8 +33,11 @@ SMALL = (
     "model.device=cpu",
     "sampling.prompts_per_step=2",
     "sampling.group_size=4",
-    "sampling.max_completion_tokens=10",
+    "sampling.max_completion_tokens=8",
+    # Hot, so that completions differ however sure of itself the model is.
+    "sampling.temperature=1.5",
     "model.lora_rank=4",
+    "model.lora_targets=q_proj,v_proj",
     "data.limit=12",
     "eval.every=0",
     "run.steps=6",
@@ -47,7 +50,7 @@ _E = TypeVar("_E", bound=Event)
 
 
 def small_config(*overrides: str, reward: str = LETTERS) -> RunConfig:
-    """Two prompts, four completions of at most 10 tokens, a reward that varies."""
+    """Two prompts, four completions of at most 8 tokens, a reward that varies."""
     config = load_config(preset="tiny", overrides=[*SMALL, *overrides])
     return replace(config, reward=RewardConfig(weights={reward: 1.0}))
 

@@ -82,7 +82,6 @@ def test_peft_loads_the_folder_as_it_is(trained: Trainer, saved: Path) -> None:
 
 def test_nothing_in_it_is_pickled(saved: Path) -> None:
     assert {file.name for file in saved.iterdir()} == {
-        "README.md",
         "adapter_config.json",
         "adapter_model.safetensors",
         "optimizer.safetensors",

@@ -16,7 +16,7 @@ from grpo_tui.runs.reader import RunReader
 from rewards.base import Sample
 from rewards.compose import ComposedScore
 from tests.engine.support import (
-    PARITY,
+    ALTERNATING,
     Events,
     free_gate,
     run_small,
@@ -30,7 +30,7 @@ EVALUATED = ("eval.every=2", "eval.num_problems=6", "run.steps=5")
 
 @pytest.fixture(scope="module")
 def trainer() -> Iterator[Trainer]:
-    with trainer_of(small_config(*EVALUATED, reward=PARITY), Events()) as trainer:
+    with trainer_of(small_config(*EVALUATED, reward=ALTERNATING), Events()) as trainer:
         yield trainer
 
 
@@ -87,8 +87,8 @@ def test_what_the_reward_is_given(trainer: Trainer, monkeypatch: pytest.MonkeyPa
     evaluate(trainer, free_gate(trainer))
     assert [s.problem_id for s in given] == [p.problem.id for p in trainer.held_out]
     for sample in given:
-        assert sample.metadata["max_tokens"] == "10"
-        assert 1 <= int(sample.metadata["num_tokens"]) <= 10
+        assert sample.metadata["max_tokens"] == "8"
+        assert 1 <= int(sample.metadata["num_tokens"]) <= 8
 
 
 def test_no_problem_is_both_trained_on_and_held_out(trainer: Trainer) -> None:
@@ -110,7 +110,7 @@ def test_it_does_not_change_what_is_trained() -> None:
 
 
 def test_evaluations_of_a_run_come_when_due(tmp_path: Path) -> None:
-    config = small_config("eval.every=2", "eval.num_problems=3", "run.steps=3", reward=PARITY)
+    config = small_config("eval.every=2", "eval.num_problems=3", "run.steps=3", reward=ALTERNATING)
     _, events = run_small(config, tmp_path / "run")
     order = [name for name in events.names() if name in ("EvalFinished", "StepFinished")]
     assert order == ["EvalFinished", *["StepFinished"] * 2, "EvalFinished", "StepFinished", "EvalFinished"]
@@ -119,7 +119,7 @@ def test_evaluations_of_a_run_come_when_due(tmp_path: Path) -> None:
 
 def test_a_run_cut_short_in_an_evaluation_takes_it_again(tmp_path: Path) -> None:
     """And one whose evaluation is there does not."""
-    config = small_config("eval.every=1", "eval.num_problems=3", "run.steps=2", reward=PARITY)
+    config = small_config("eval.every=1", "eval.num_problems=3", "run.steps=2", reward=ALTERNATING)
     whole, expected = run_small(config, tmp_path / "whole")
     assert whole.reason == "finished"
 

@@ -76,8 +76,7 @@ def test_a_reward_that_raises(
     )
     assert [f.step for f in failed] == [2, 2]
     assert failed[0].kind == "RewardError"
-    assert failed[0].message.startswith("reward 'breaks_while_told' failed on problem ")
-    assert failed[0].message.endswith("ZeroDivisionError: the reward is broken")
+    assert failed[0].message == ("reward 'breaks_while_told' failed: ZeroDivisionError: the reward is broken")
     assert failed[0].advice == "mend the reward, then retry: the step is taken again from its start"
     assert failed[0].can_retry
     assert "ZeroDivisionError" in failed[0].traceback

@@ -21,7 +21,14 @@ from grpo_tui.events.types import (
     StepFinished,
     StepStarted,
 )
-from tests.engine.support import PARITY, Background, expect_quiet, history_hashes, run_small, small_config
+from tests.engine.support import (
+    ALTERNATING,
+    Background,
+    expect_quiet,
+    history_hashes,
+    run_small,
+    small_config,
+)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +140,7 @@ def test_paused_in_the_middle_of_sampling_counts_as_no_time(tmp_path: Path) -> N
 
 
 def test_paused_evaluation_counts_as_no_time(tmp_path: Path) -> None:
-    config = small_config("run.steps=1", "eval.every=1", "eval.num_problems=4", reward=PARITY)
+    config = small_config("run.steps=1", "eval.every=1", "eval.num_problems=4", reward=ALTERNATING)
     session = Background(config, tmp_path / "run", paused=True)
     with session:
         session.wait_for_mode("paused before step 1")

@@ -34,7 +34,7 @@ from grpo_tui.events.types import (
 from grpo_tui.ops.advantages import compute_advantages
 from tests.engine.support import (
     CONSTANT,
-    PARITY,
+    ALTERNATING,
     Events,
     free_gate,
     small_config,
@@ -47,7 +47,7 @@ from tests.engine.support import (
 def two_steps() -> Iterator[tuple[Trainer, Events, list[StepMetrics]]]:
     """Two plain on-policy steps from the start."""
     events = Events()
-    with trainer_of(small_config(reward=PARITY), events) as trainer:
+    with trainer_of(small_config(reward=ALTERNATING), events) as trainer:
         events.clear()
         metrics = take_steps(trainer, 2)
         yield trainer, events, metrics
@@ -99,14 +99,14 @@ def test_rewards_advantages_and_metrics_agree(
             np.array(e.advantages_P_G) for e in events.of(AdvantagesComputed) if e.step == metrics.step
         ]
         texts = [c.text for group in sampled for c in group.completions]
-        assert rewards.reshape(-1).tolist() == [float(len(text) % 2 == 0) for text in texts]
+        assert rewards.tolist() == [[1.0, 0.0, 1.0, 0.0]] * 2
         expected = (rewards - rewards.mean(1, keepdims=True)) / (rewards.std(1, ddof=1, keepdims=True) + 1e-4)
         np.testing.assert_allclose(advantages, expected, atol=1e-12)
         assert metrics.reward_mean == pytest.approx(rewards.mean())
         assert metrics.reward_std == pytest.approx(rewards.std(ddof=1))
         assert metrics.group_std_mean == pytest.approx(rewards.std(1, ddof=1).mean())
         assert metrics.accuracy == pytest.approx(rewards.mean())
-        assert metrics.component_means == {"parity": pytest.approx(rewards.mean())}
+        assert metrics.component_means == {"alternating": pytest.approx(rewards.mean())}
         assert sum(metrics.verdict_counts.values()) == len(verdicts) == len(texts)
         assert metrics.verdict_counts.get("correct", 0) == int(rewards.sum())
         assert metrics.advantage_abs_mean == pytest.approx(np.abs(advantages).mean())
@@ -117,7 +117,7 @@ def test_rewards_advantages_and_metrics_agree(
         assert metrics.num_truncated == sum(
             c.finish_reason == "length" for group in sampled for c in group.completions
         )
-        assert metrics.num_degenerate_groups == int((rewards == rewards[:, :1]).all(1).sum())
+        assert metrics.num_degenerate_groups == 0
         entropies = np.concatenate([c.entropies_T for group in sampled for c in group.completions])
         assert metrics.entropy == pytest.approx(float(entropies.mean()))
         assert metrics.seconds == pytest.approx(sum(metrics.seconds_by_phase.values()))
@@ -232,12 +232,13 @@ def test_microbatches_change_nothing(aggregation: str, minibatches: int) -> None
         f"algorithm.num_minibatches={minibatches}",
         "optim.eps=1e-3",
         "optim.lr=1e-3",
-        "sampling.temperature=1.3",
     )
     [whole], weights, _ = outcome(small_config(*common))
     [split], weights_split, _ = outcome(small_config(*common, "optim.max_tokens_per_microbatch=1"))
-    assert split.loss == pytest.approx(whole.loss, abs=1e-6)
-    assert split.kl_loss == pytest.approx(whole.kl_loss, abs=1e-6)
+    # The sum over a sequence's tokens has that many times the rounding of a mean.
+    rounding = 1e-6 * (8 if aggregation == "sequence_sum" else 1)
+    assert split.loss == pytest.approx(whole.loss, abs=rounding)
+    assert split.kl_loss == pytest.approx(whole.kl_loss, abs=rounding)
     assert split.grad_norm == pytest.approx(whole.grad_norm, rel=1e-4)
     assert whole.grad_norm > 0.0
     for name, weight in weights.items():
@@ -406,16 +407,14 @@ def test_a_group_does_not_depend_on_the_others() -> None:
 
 
 def test_a_problem_that_stands_twice_in_a_step_draws_two_groups() -> None:
-    groups = groups_of(
-        small_config("data.limit=1", "sampling.prompts_per_step=2", "sampling.temperature=1.5")
-    )
+    groups = groups_of(small_config("data.limit=1", "sampling.prompts_per_step=2"))
     assert groups[0].problem == groups[1].problem
     texts = [[c.token_ids_T.tolist() for c in group.completions] for group in groups]
     assert texts[0] != texts[1]
 
 
 def test_every_step_draws_anew() -> None:
-    config = small_config("data.limit=2", "sampling.temperature=1.5")
+    config = small_config("data.limit=2")
     first = {g.problem.id: [c.token_ids_T.tolist() for c in g.completions] for g in groups_of(config, 1)}
     second = {g.problem.id: [c.token_ids_T.tolist() for c in g.completions] for g in groups_of(config, 2)}
     assert first.keys() == second.keys()
