@@ -13,7 +13,6 @@ from grpo_tui.events.types import Event, Notice
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning")
 # Reading a .gguf file draws a bar that transformers' own switch does not reach.
 os.environ.setdefault("TQDM_DISABLE", "1")

@@ -9,7 +9,7 @@ VERDICTS: dict[Verdict, tuple[str, str]] = {
     Verdict.CORRECT: ("✓", "good"),
     Verdict.WRONG: ("✗", "bad"),
     Verdict.UNPARSED: ("?", "warn"),
-    Verdict.NO_ANSWER: ("–", "warn"),
+    Verdict.NO_ANSWER: ("ø", "warn"),
     Verdict.TIMEOUT: ("t", "warn"),
     Verdict.CRASH: ("!", "bad"),
     Verdict.BAD_GOLD: ("G", "bad"),
@@ -19,7 +19,7 @@ PENDING = ("░", "dim")
 NEAR_MISS = ("≈", "warn")
 DEAD = "·"
 
-LEGEND = "✓ correct  ✗ wrong  ≈ near miss  ? unparsed  – no answer  t timed out  ! crash  G bad gold  ░ not yet scored"
+LEGEND = "✓ correct  ✗ wrong  ≈ near miss  ? unparsed  ø no answer  t timed out  ! crash  G bad gold  ░ not yet scored"
 
 MODES: dict[Mode, tuple[str, str, str]] = {
     Mode.LOADING: ("◌", "LOADING", "warn"),

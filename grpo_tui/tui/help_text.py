@@ -56,7 +56,7 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
     ("held-out", "accuracy, 95 % Wilson interval", "Greedy answers to problems that are never trained on."),
     (
         "verdict",
-        "✓ ✗ ≈ ? – t !",
+        "✓ ✗ ≈ ? ø t !",
         "correct · wrong · near miss · unparsed · no answer · timed out · crash. ░ is not yet scored.",
     ),
     ("grad norm", "‖∇‖ before clipping", "Size of the update's gradient over the adapter."),

@@ -31,7 +31,7 @@ def measure_start(cwd: Path) -> tuple[float, float]:
         terminal.wait_for(lambda text: "New run" in text, 20)
         paint = terminal.seconds
         terminal.send("\r")
-        terminal.wait_for(lambda text: re.search(r"[✓✗≈–]{8}", text), 120)
+        terminal.wait_for(lambda text: re.search(r"[✓✗≈ø?]{8}", text), 120)
         return paint, terminal.seconds
     finally:
         terminal.close()

@@ -15,7 +15,8 @@ from tests.engine.support import run_small
 @pytest.mark.slow
 def test_the_reward_rises(tmp_path: Path) -> None:
     config = load_config(
-        preset="tiny", overrides=["run.steps=40", "eval.every=40", "run.checkpoint_every=40", "model.device=cpu"]
+        preset="tiny",
+        overrides=["run.steps=40", "eval.every=40", "run.checkpoint_every=40", "model.device=cpu"],
     )
     ended, _ = run_small(config, tmp_path / "run")
     assert ended.reason == "finished"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -40,7 +42,7 @@ def test_every_row_once_and_within_the_budget(lengths: list[tuple[int, int]], bu
 def test_no_two_neighbours_would_fit_together(lengths: list[tuple[int, int]], budget: int) -> None:
     """The split is greedy: a part was closed because its successor's first row did not fit any more."""
     parts = split_by_tokens([make_row(*pair) for pair in lengths], budget)
-    for part, following in zip(parts, parts[1:], strict=False):
+    for part, following in pairwise(parts):
         assert padded_tokens([*part, following[0]]) > budget
 
 

@@ -175,9 +175,9 @@ def test_damage_is_one_line(trained: Trainer, saved: Path, damage: Callable[[Pat
 
 @pytest.mark.parametrize("override", ["model.lora_rank=8", "model.lora_targets=q_proj"])
 def test_another_adapter_is_refused(saved: Path, override: str) -> None:
-    with trainer_of(small_config(override)) as other:
-        with pytest.raises(RunFileError, match="another shape than the config asks for"):
-            load_checkpoint(other, saved)
+    words = "another shape than the config asks for"
+    with trainer_of(small_config(override)) as other, pytest.raises(RunFileError, match=words):
+        load_checkpoint(other, saved)
 
 
 def test_a_failed_save_leaves_the_older_one(

@@ -163,7 +163,7 @@ def test_a_phase_is_told_and_timed_without_its_pauses() -> None:
         ModeChanged(time=0, mode=Mode.RUNNING),
         PhaseFinished(time=0, step=3, phase=Phase.SAMPLE, seconds=gate.seconds_by_phase[Phase.SAMPLE]),
     ]
-    assert 0.02 <= gate.seconds_by_phase[Phase.SAMPLE] < 0.2
+    assert 0.02 <= gate.seconds_by_phase[Phase.SAMPLE] < 0.29
     assert 0.5 <= gate.paused_seconds < 5
 
 
@@ -219,7 +219,12 @@ def test_the_seconds_of_a_new_step_start_at_nothing() -> None:
 def test_many_threads_may_send() -> None:
     control = Control(start_paused=True)
     commands: list[Command] = [Pause(), StepOnce(), StepPhase(), Retry(), Resume()]
-    threads = [threading.Thread(target=lambda: [control.send(c) for c in commands * 50]) for _ in range(4)]
+
+    def send_all() -> None:
+        for command in commands * 50:
+            control.send(command)
+
+    threads = [threading.Thread(target=send_all) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -25,7 +25,7 @@ from tests.engine.support import (
     trainer_of,
 )
 
-EVALUATED = ("eval.every=2", "eval.num_problems=6", "run.steps=5")
+EVALUATED = ("eval.temperature=2", "eval.every=2", "eval.num_problems=6", "run.steps=5")
 
 
 @pytest.fixture(scope="module")
@@ -51,31 +51,9 @@ def test_when_it_is_due(trainer: Trainer, every: int, steps: int, due: list[int]
     assert found == due
 
 
-def test_twice_the_same_and_apart_from_training(trainer: Trainer) -> None:
-    gate = free_gate(trainer)
-    before = trainer.state_hash()
-    first, second = evaluate(trainer, gate), evaluate(trainer, gate)
-    assert replace(first, seconds=0.0) == replace(second, seconds=0.0)
-    assert trainer.state_hash() == before
-    assert (first.step, first.num_problems, first.temperature) == (0, 6, 1.0)
-    correct = round(first.accuracy * 6)
-    assert (first.low, first.high) == wilson_interval(correct, 6)
-    assert first.low <= first.accuracy <= first.high
-
-
-def test_a_later_step_draws_from_the_same_streams(trainer: Trainer) -> None:
-    """Only the weights may differ: with the same weights at another step the answers are the same."""
-    gate = free_gate(trainer)
-    first = evaluate(trainer, gate)
-    trainer.finished_steps = 3
-    second = evaluate(trainer, gate)
-    trainer.finished_steps = 0
-    assert second.step == 3
-    assert replace(second, step=0, seconds=0.0) == replace(first, seconds=0.0)
-
-
-def test_what_the_reward_is_given(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The held-out problems in order, with the lengths that rewards of length need."""
+@pytest.fixture
+def given(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> list[Sample]:
+    """Every sample that evaluations give to the reward."""
     given: list[Sample] = []
     score = trainer.reward.score
 
@@ -84,6 +62,38 @@ def test_what_the_reward_is_given(trainer: Trainer, monkeypatch: pytest.MonkeyPa
         return score(samples)
 
     monkeypatch.setattr(trainer, "reward", type("Spy", (), {"score": staticmethod(spy)})())
+    return given
+
+
+def test_twice_the_same_and_apart_from_training(trainer: Trainer, given: list[Sample]) -> None:
+    gate = free_gate(trainer)
+    before = trainer.state_hash()
+    first, second = evaluate(trainer, gate), evaluate(trainer, gate)
+    assert given[:6] == given[6:]
+    assert replace(first, seconds=0.0) == replace(second, seconds=0.0)
+    assert trainer.state_hash() == before
+    assert (first.step, first.num_problems, first.temperature) == (0, 6, 2.0)
+    correct = round(first.accuracy * 6)
+    assert (first.low, first.high) == wilson_interval(correct, 6)
+    assert first.low <= first.accuracy <= first.high
+
+
+def test_a_later_step_draws_from_the_same_streams(trainer: Trainer, given: list[Sample]) -> None:
+    """Only the weights may differ: with the same weights at another step the answers are the same."""
+    gate, config = free_gate(trainer), trainer.config
+    evaluate(trainer, gate)
+    trainer.finished_steps = 3
+    assert evaluate(trainer, gate).step == 3
+    trainer.finished_steps = 0
+    trainer.config = replace(config, run=replace(config.run, seed=1))
+    evaluate(trainer, gate)
+    trainer.config = config
+    assert given[:6] == given[6:12]
+    assert given[:6] != given[12:]
+
+
+def test_what_the_reward_is_given(trainer: Trainer, given: list[Sample]) -> None:
+    """The held-out problems in order, with the lengths that rewards of length need."""
     evaluate(trainer, free_gate(trainer))
     assert [s.problem_id for s in given] == [p.problem.id for p in trainer.held_out]
     for sample in given:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from grpo_tui.algorithms import LOSSES
 from grpo_tui.config.schema import RunConfig
-from grpo_tui.engine import update
 from grpo_tui.engine.advice import advice_for, one_line
 from grpo_tui.engine.control import Control
 from grpo_tui.events.commands import Retry, StepOnce, Stop
@@ -93,7 +93,7 @@ class Failing:
 
     def __init__(self, error: BaseException, first: int, count: int = 1) -> None:
         self.error, self.first, self.last, self.calls = error, first, first + count - 1, 0
-        self.whole = update.LOSSES["grpo"]
+        self.whole = LOSSES["grpo"]
 
     def __call__(self, inputs: Any) -> Any:
         self.calls += 1
@@ -125,7 +125,7 @@ def test_advice(error: BaseException, words: str) -> None:
 def test_an_error_in_the_update(
     tmp_path: Path, undisturbed: dict[int, str], monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    monkeypatch.setitem(update.LOSSES, "grpo", Failing(error, first=2))
+    monkeypatch.setitem(LOSSES, "grpo", Failing(error, first=2))
     [failed], hashes = mended_and_retried(CONFIG, tmp_path / "run", lambda: None)
     assert (failed.step, failed.kind, failed.can_retry) == (2, type(error).__name__, True)
     assert failed.message == " ".join(str(error).split())
@@ -137,7 +137,7 @@ def test_an_error_in_the_update(
 def test_after_a_failed_single_step_retry_takes_one_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(update.LOSSES, "grpo", Failing(MemoryError(), first=1))
+    monkeypatch.setitem(LOSSES, "grpo", Failing(MemoryError(), first=1))
     with Background(CONFIG, tmp_path / "run") as session:
         session.wait_for_mode("paused before step 1")
         session.send(StepOnce())
@@ -150,7 +150,7 @@ def test_after_a_failed_single_step_retry_takes_one_step(
 def test_a_retry_from_the_very_event_that_tells_of_the_failure(
     tmp_path: Path, undisturbed: dict[int, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(update.LOSSES, "grpo", Failing(MemoryError(), first=1))
+    monkeypatch.setitem(LOSSES, "grpo", Failing(MemoryError(), first=1))
     session = Background(CONFIG, tmp_path / "run", paused=False)
 
     def retry(event: Event) -> None:
@@ -168,7 +168,7 @@ def test_stop_after_a_failure_saves_what_was_done(
 ) -> None:
     config = small_config("run.steps=3")
     with monkeypatch.context() as patch:
-        patch.setitem(update.LOSSES, "grpo", Failing(MemoryError(), first=3))
+        patch.setitem(LOSSES, "grpo", Failing(MemoryError(), first=3))
         session = Background(config, tmp_path / "run", paused=False)
         with session:
             session.wait_for_number(TrainerFailed, 1)
@@ -184,7 +184,7 @@ def test_nobody_to_ask_ends_the_run_and_keeps_what_was_done(
 ) -> None:
     config = small_config("run.steps=3")
     with monkeypatch.context() as patch:
-        patch.setitem(update.LOSSES, "grpo", Failing(MemoryError(), first=3))
+        patch.setitem(LOSSES, "grpo", Failing(MemoryError(), first=3))
         ended, events = run_small(config, tmp_path / "run", wait_on_failure=False)
     assert (ended.reason, ended.finished_steps) == ("failed", 2)
     [failed] = events.of(TrainerFailed)
@@ -269,9 +269,8 @@ def test_a_full_disk_with_nobody_to_ask(
 def test_a_checkpoint_that_cannot_be_written(
     tmp_path: Path, undisturbed: dict[int, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from grpo_tui.engine import checkpoint
+    from safetensors.torch import save_file as whole
 
-    whole = checkpoint.save_file
     full = [True]
 
     def refuse(*arguments: Any, **options: Any) -> None:
@@ -279,7 +278,7 @@ def test_a_checkpoint_that_cannot_be_written(
             raise OSError(28, "No space left on device")
         whole(*arguments, **options)
 
-    monkeypatch.setattr(checkpoint, "save_file", refuse)
+    monkeypatch.setattr("grpo_tui.engine.checkpoint.save_file", refuse)
     failed, hashes = mended_and_retried(CONFIG, tmp_path / "run", full.clear, times=2)
     assert all("No space left on device; free space, then retry" in f.message for f in failed)
     assert hashes == undisturbed

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from grpo_tui.algorithms import LOSSES
 from grpo_tui.config.schema import RunConfig
 from grpo_tui.engine import update
 from grpo_tui.engine.batch import prepare_batch
@@ -33,8 +34,8 @@ from grpo_tui.events.types import (
 )
 from grpo_tui.ops.advantages import compute_advantages
 from tests.engine.support import (
-    CONSTANT,
     ALTERNATING,
+    CONSTANT,
     Events,
     free_gate,
     small_config,
@@ -151,13 +152,13 @@ def test_on_policy_ratio_is_one(two_steps: tuple[Trainer, Events, list[StepMetri
 
 def test_the_old_policy_is_the_update_s_own_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     ratios: list[torch.Tensor] = []
-    whole = update.LOSSES["grpo"]
+    whole = LOSSES["grpo"]
 
     def spy(inputs: Any) -> Any:
         ratios.append((inputs.logprobs_B_T - inputs.old_logprobs_B_T).detach().exp())
         return whole(inputs)
 
-    monkeypatch.setitem(update.LOSSES, "grpo", spy)
+    monkeypatch.setitem(LOSSES, "grpo", spy)
     with trainer_of(small_config()) as trainer:
         take_steps(trainer, 2)
     assert ratios
@@ -167,7 +168,7 @@ def test_the_old_policy_is_the_update_s_own_pass(monkeypatch: pytest.MonkeyPatch
 def test_kl_ref_is_exactly_nothing_at_first_and_something_later(
     two_steps: tuple[Trainer, Events, list[StepMetrics]],
 ) -> None:
-    trainer, events, metrics = two_steps
+    _, events, metrics = two_steps
     told = events.of(ReferenceComputed)
     assert [(e.step, e.exact) for e in told] == [(1, False), (1, True), (2, False), (2, True)]
     for arrays in told[1].kl_ref_P_G:
@@ -283,14 +284,14 @@ def test_a_gradient_that_is_no_number_changes_nothing(monkeypatch: pytest.Monkey
     with trainer_of(small_config()) as trainer:
         take_steps(trainer, 1)
         before, hash_before = trainer.policy.adapter_state(), trainer.state_hash()
-        whole = update.LOSSES["grpo"]
+        whole = LOSSES["grpo"]
 
         def spoilt(inputs: Any) -> Any:
             outputs = whole(inputs)
             return replace(outputs, loss=outputs.loss * float("nan"))
 
         with monkeypatch.context() as patch:
-            patch.setitem(update.LOSSES, "grpo", spoilt)
+            patch.setitem(LOSSES, "grpo", spoilt)
             with pytest.raises(FloatingPointError, match="gradient norm is nan"):
                 take_steps(trainer, 1)
         assert trainer.finished_steps == 1
@@ -310,7 +311,7 @@ def test_an_error_in_the_middle_of_an_update_is_undone(
     with trainer_of(config) as trainer:
         take_steps(trainer, 1)
         before = trainer.state_hash()
-        whole = update.LOSSES["grpo"]
+        whole = LOSSES["grpo"]
         passes = 0
 
         def failing(inputs: Any) -> Any:
@@ -321,7 +322,7 @@ def test_an_error_in_the_middle_of_an_update_is_undone(
             return whole(inputs)
 
         with monkeypatch.context() as patch:
-            patch.setitem(update.LOSSES, "grpo", failing)
+            patch.setitem(LOSSES, "grpo", failing)
             with pytest.raises(torch.OutOfMemoryError):
                 take_steps(trainer, 1)
         assert passes == failing_pass

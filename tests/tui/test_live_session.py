@@ -104,7 +104,7 @@ def test_an_engine_that_cannot_be_imported_is_a_failure_without_retry(
     *_, failed, last = drained(it)
     assert isinstance(failed, TrainerFailed)
     assert not failed.can_retry
-    assert "doctor" in failed.advice
+    assert "reinstall" in failed.advice
     assert "ModuleNotFoundError" in failed.traceback
     assert isinstance(last, RunEnded)
     assert last.reason == "failed"
