@@ -1,0 +1,470 @@
+"""Read a run: finished, or while another process (or thread) writes it.
+
+Everything here sees one consistent moment of the file and never writes to it. Damage, a file of a newer program
+and a directory that is no run are one :class:`~grpo_tui.runs.schema.RunFileError`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self, TypeVar
+
+from grpo_tui.events import codec
+from grpo_tui.events.records import (
+    CompletionRecord,
+    EvalRecord,
+    GroupRecord,
+    StepDetail,
+    StepMetrics,
+)
+from grpo_tui.events.state import RunState, reduce
+from grpo_tui.events.types import (
+    AdvantagesComputed,
+    CheckpointSaved,
+    Event,
+    GroupSampled,
+    GroupScored,
+    ReferenceComputed,
+    StepFinished,
+)
+from grpo_tui.runs import schema
+from grpo_tui.runs.lock import is_locked
+from grpo_tui.runs.schema import RunFileError, clear_errors, os_error
+
+_E = TypeVar("_E", bound=Event)
+_V = TypeVar("_V")
+_PAGE = 512
+_SNIPPET = 120
+
+
+class Snapshot(NamedTuple):
+    """A folded state and the last event in it: go on with ``events(after_seq=seq)``."""
+
+    state: RunState
+    seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchHit:
+    """Where a text was found. ``completion_index`` is None for a hit in the prompt or the gold answer."""
+
+    step: int
+    group_index: int
+    completion_index: int | None
+    problem_id: str
+    snippet: str
+    """Text around the first match, on one line."""
+    reward: float | None = None
+    verdict: str | None = None
+
+
+class RunReader:
+    """A run, read-only. Methods may be called from any thread."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self._path = schema.database_of(run_dir)
+        self._guard = threading.RLock()
+        with clear_errors("open", self._path):
+            self._connection = _open_read_only(self._path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the file go. Safe to call twice."""
+        with self._guard:
+            self._connection.close()
+
+    @property
+    def being_trained(self) -> bool:
+        """Whether a process is training this run at this moment."""
+        return is_locked(self.run_dir)
+
+    def config_toml(self) -> str:
+        """The configuration as it was given."""
+        path = self.run_dir / schema.CONFIG
+        try:
+            return path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            with self._moment() as db:
+                row = db.execute("SELECT value FROM meta WHERE key = 'config_toml'").fetchone()
+            return str(row[0]) if row else ""
+        except OSError as error:
+            raise os_error("read", path, error) from error
+        except UnicodeDecodeError as error:
+            raise RunFileError(f"cannot read {path}: it is not UTF-8 text; restore it from a copy") from error
+
+    def last_step(self) -> int:
+        """Number of the last finished step; 0 before the first."""
+        with self._moment() as db:
+            (last,) = db.execute("SELECT max(step) FROM live_steps").fetchone()
+        return int(last or 0)
+
+    def last_metrics(self) -> StepMetrics | None:
+        """What the last finished step measured."""
+        with self._moment() as db:
+            row = db.execute("SELECT metrics FROM live_steps ORDER BY step DESC LIMIT 1").fetchone()
+            return codec.decode_record(StepMetrics, json.loads(row[0])) if row else None
+
+    def history(self) -> tuple[StepMetrics, ...]:
+        """One entry per finished step, oldest first; abandoned futures are left out."""
+        with self._moment() as db:
+            rows = db.execute("SELECT metrics FROM live_steps ORDER BY step").fetchall()
+            return tuple(codec.decode_record(StepMetrics, json.loads(row[0])) for row in rows)
+
+    def evals(self) -> tuple[EvalRecord, ...]:
+        """Held-out evaluations, oldest first."""
+        with self._moment() as db:
+            rows = db.execute(_LIVE.format("e.step, e.record", "evals")).fetchall()
+            found = {row[0]: codec.decode_record(EvalRecord, json.loads(row[1])) for row in rows}
+        return tuple(found.values())
+
+    def checkpoints(self) -> tuple[CheckpointSaved, ...]:
+        """Checkpoints said to be saved, oldest first (older ones may have been pruned from the disk since)."""
+        with self._moment() as db:
+            rows = db.execute(_LIVE.format("e.step, e.time, e.path, e.num_bytes", "checkpoints")).fetchall()
+        found = {s: CheckpointSaved(step=s, time=time, path=path, num_bytes=n) for s, time, path, n in rows}
+        return tuple(found.values())
+
+    def load_step(self, step: int, branch: int | None = None) -> StepDetail | None:
+        """A finished step with its groups.
+
+        Args:
+            step: its number.
+            branch: None for the present line of steps; a number for that branch, however abandoned.
+        """
+        with self._moment() as db:
+            if branch is None:
+                row = db.execute("SELECT id FROM live_steps WHERE step = ?", (step,)).fetchone()
+            else:
+                query = "SELECT id FROM steps WHERE branch = ? AND step = ? AND finished"
+                row = db.execute(query, (branch, step)).fetchone()
+            return _load_detail(db, row[0]) if row else None
+
+    def load_state(self) -> RunState:
+        """The run as the fold of all its events: see :meth:`snapshot`."""
+        return self.snapshot().state
+
+    def snapshot(self) -> Snapshot:
+        """The fold of every stored event, made without reading what it would forget.
+
+        It equals :func:`~grpo_tui.events.state.reduce` over ``events()``, and over the events given to the
+        writer: also ``recent`` and ``current`` with their groups, phases and log. Of a step that was dropped
+        (retried, or in progress when its process was killed) only the events outside the step remain.
+        """
+        with self._moment() as db:
+            state = RunState()
+            for _, event in self._decoded(db, db.execute(_LEAN_EVENTS), lean=True):
+                if event is not None:
+                    state = reduce(state, event)
+            recent = []
+            for detail in state.recent:
+                row = db.execute("SELECT id FROM live_steps WHERE step = ?", (detail.step,)).fetchone()
+                recent.append(_load_detail(db, row[0]) if row else detail)
+            current = state.current
+            if current is not None:
+                row = db.execute(
+                    "SELECT id FROM steps WHERE step = ? AND finished = 0", (current.step,)
+                ).fetchone()
+                current = _load_detail(db, row[0]) if row else current
+            (last,) = db.execute("SELECT max(seq) FROM events").fetchone()
+        return Snapshot(replace(state, recent=tuple(recent), current=current), int(last or 0))
+
+    def last_seq(self) -> int:
+        """Sequence number of the newest stored event; 0 when there is none."""
+        with self._moment() as db:
+            (last,) = db.execute("SELECT max(seq) FROM events").fetchone()
+        return int(last or 0)
+
+    def last_event(self, kind: type[_E]) -> _E | None:
+        """The newest stored event of a kind that stands outside the steps (``RunStarted``, ``RunEnded`` …)."""
+        with self._moment() as db:
+            rows = db.execute(_LAST_EVENT, (kind.__name__,))
+            event = next((event for _, event in self._decoded(db, rows, lean=False)), None)
+        return event if isinstance(event, kind) else None
+
+    def events(self, after_seq: int = 0, limit: int | None = None) -> list[tuple[int, Event]]:
+        """Stored events with their sequence numbers, oldest first; events of newer programs are passed over.
+
+        An event that was stored more than once for the same group (a score changed later) reads as the last.
+
+        Args:
+            after_seq: only events after this one.
+            limit: at most so many events; None for all.
+        """
+        found: list[tuple[int, Event]] = []
+        with self._moment() as db:
+            rows = db.execute(_ALL_EVENTS, (after_seq,))
+            for seq, event in self._decoded(db, rows, lean=False):
+                if event is not None:
+                    found.append((seq, event))
+                    if len(found) == limit:
+                        break
+        return found
+
+    def search(self, text: str, limit: int = 50) -> tuple[SearchHit, ...]:
+        """Find text in prompts, gold answers and completions of finished steps; newest first.
+
+        Every word must occur, in any order, and a word also matches the beginning of a longer one; case does not
+        matter. A word of signs only (``+``) is looked for as it stands. A prompt is reported once, at its last use.
+        """
+        words = text.split()
+        if not words or limit < 1:
+            return ()
+        with self._moment() as db:
+            indexed = _has_index(db) and all(re.search(r"\w", word) for word in words)
+            prompts = _search_prompts(db, words, limit, indexed)
+            completions = _search_completions(db, words, limit, indexed)
+        hits = sorted((*prompts, *completions), key=lambda hit: -hit.step)
+        return tuple(hits[:limit])
+
+    # ----------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _moment(self) -> Iterator[sqlite3.Connection]:
+        """One read transaction, with every error made clear."""
+        with self._guard, clear_errors("read", self._path):
+            self._connection.execute("BEGIN")
+            try:
+                yield self._connection
+            except (codec.CodecError, json.JSONDecodeError) as error:
+                raise RunFileError(
+                    f"cannot read {self._path}: the file is damaged ({error}); "
+                    "recover what is left with `sqlite3 run.db .recover`"
+                ) from error
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+
+    def _decoded(
+        self, db: sqlite3.Connection, rows: sqlite3.Cursor, *, lean: bool
+    ) -> Iterator[tuple[int, Event | None]]:
+        loaded: dict[int, StepDetail] = {}
+        while page := rows.fetchmany(_PAGE):
+            for seq, time, kind, step_id, payload, blob, metrics in page:
+                if kind == "StepFinished":
+                    yield (
+                        seq,
+                        StepFinished(
+                            time=time, metrics=codec.decode_record(StepMetrics, json.loads(metrics))
+                        ),
+                    )
+                elif kind in _REBUILT and not payload.startswith("{"):
+                    if lean:
+                        continue
+                    if step_id not in loaded:
+                        loaded = {step_id: _load_detail(db, step_id)}
+                    yield seq, _rebuild(kind, time, payload, loaded[step_id])
+                else:
+                    arrays = codec.unpack(blob) if blob else {}
+                    yield seq, codec.decode({"type": kind, **json.loads(payload)}, arrays)
+
+
+_EVENT_COLUMNS = """
+SELECT e.seq, e.time, e.type, e.step_id, e.payload, e.arrays, s.metrics FROM events e
+LEFT JOIN steps s ON s.id = e.step_id AND e.type = 'StepFinished'
+"""
+_ALL_EVENTS = f"{_EVENT_COLUMNS} WHERE e.seq > ? ORDER BY e.seq"
+_LAST_EVENT = f"{_EVENT_COLUMNS} WHERE e.type = ? ORDER BY e.seq DESC LIMIT 1"
+_REBUILT = ("GroupSampled", "GroupScored", "AdvantagesComputed", "ReferenceComputed")
+_OF_STEP = ", ".join(f"'{name}'" for name in ("StepStarted", "PhaseStarted", "PhaseFinished", *_REBUILT))
+_LEAN_EVENTS = f"""{_EVENT_COLUMNS}
+WHERE e.type NOT IN ({_OF_STEP})
+   OR e.seq >= (SELECT coalesce(max(seq), 0) FROM events WHERE type = 'StepStarted')
+ORDER BY e.seq
+"""
+"""What a step is made of is forgotten when the next one starts: only the last step's is needed."""
+
+_LIVE = """
+SELECT {} FROM lineage l JOIN {} e ON e.branch = l.branch AND e.step <= l.last_step ORDER BY e.step, e.branch
+"""
+
+
+def _open_read_only(path: Path) -> sqlite3.Connection:
+    connection = _connect(path, "mode=ro")
+    try:
+        try:
+            version = schema.check(connection, path)
+        except sqlite3.OperationalError:
+            # A read-only place where SQLite cannot make its side files: fine if there is nothing in a side file.
+            if path.with_name(path.name + "-wal").exists():
+                raise
+            connection.close()
+            connection = _connect(path, "mode=ro&immutable=1")
+            version = schema.check(connection, path)
+        if version == len(schema.MIGRATIONS):
+            return connection
+        copy = sqlite3.connect(
+            "", isolation_level=None, check_same_thread=False
+        )  # private, deleted on closing
+        connection.backup(copy)
+        connection.close()
+        schema.migrate(copy)
+        return copy
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _connect(path: Path, options: str) -> sqlite3.Connection:
+    uri = f"{path.resolve().as_uri()}?{options}"
+    return sqlite3.connect(uri, uri=True, timeout=10.0, isolation_level=None, check_same_thread=False)
+
+
+def _load_detail(db: sqlite3.Connection, step_id: int) -> StepDetail:
+    row = db.execute("SELECT step, metrics FROM steps WHERE id = ?", (step_id,)).fetchone()
+    if row is None:
+        raise codec.CodecError(f"step row {step_id} is missing")
+    completions: dict[int, list[CompletionRecord]] = {}
+    for group_id, text, record, blob in db.execute(_COMPLETIONS_OF_STEP, (step_id,)):
+        arrays = codec.unpack(blob)
+        data = {"text": text, **json.loads(record), **{name: name for name in arrays if "." not in name}}
+        completions.setdefault(group_id, []).append(codec.decode_record(CompletionRecord, data, arrays))
+    groups = []
+    for group_id, index, record, problem in db.execute(_GROUPS_OF_STEP, (step_id,)):
+        data = {"index": index, **json.loads(record), "problem": json.loads(problem), "completions": []}
+        group = codec.decode_record(GroupRecord, data)
+        groups.append(replace(group, completions=tuple(completions.get(group_id, ()))))
+    metrics = codec.decode_record(StepMetrics, json.loads(row[1])) if row[1] else None
+    return StepDetail(step=row[0], groups=tuple(groups), metrics=metrics)
+
+
+_GROUPS_OF_STEP = """
+SELECT g.id, g.idx, g.record, p.record FROM groups g JOIN problems p ON p.id = g.problem
+WHERE g.step_id = ? ORDER BY g.idx
+"""
+_COMPLETIONS_OF_STEP = """
+SELECT c.group_id, c.text, c.record, c.arrays FROM groups g JOIN completions c ON c.group_id = g.id
+WHERE g.step_id = ? ORDER BY g.idx, c.idx
+"""
+
+
+def _rebuild(kind: str, time: float, payload: str, detail: StepDetail) -> Event | None:
+    """Put an event together from the groups of its step; None if they no longer have what it brought."""
+    step = detail.step
+    if kind == "AdvantagesComputed":
+        advantages = _complete(_complete(c.advantage for c in group.completions) for group in detail.groups)
+        if advantages is None:
+            return None
+        return AdvantagesComputed(time=time, step=step, advantages_P_G=advantages)
+    if kind == "ReferenceComputed":
+        kl_ref = _complete(_complete(c.kl_ref_T for c in group.completions) for group in detail.groups)
+        return None if kl_ref is None else ReferenceComputed(time=time, step=step, kl_ref_P_G=kl_ref)
+    group = next((group for group in detail.groups if group.index == int(payload)), None)
+    if group is None:
+        return None
+    if kind == "GroupScored":
+        rewards = _complete(c.reward for c in group.completions)
+        if rewards is None:
+            return None
+        scores = tuple(dict(c.scores) for c in group.completions)
+        return GroupScored(time=time, step=step, group_index=group.index, rewards_G=rewards, scores_G=scores)
+    sampled = (replace(c, reward=None, scores={}, advantage=None, kl_ref_T=None) for c in group.completions)
+    return GroupSampled(time=time, step=step, group=replace(group, completions=tuple(sampled)))
+
+
+def _complete(values: Iterable[_V | None]) -> tuple[_V, ...] | None:
+    """The values, or None if one is missing."""
+    found = tuple(values)
+    present = tuple(value for value in found if value is not None)
+    return present if len(present) == len(found) else None
+
+
+# Search -------------------------------------------------------------------------------------------------------
+
+
+def _has_index(db: sqlite3.Connection) -> bool:
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'completions_fts'").fetchone():
+        return False
+    if db.execute("SELECT 1 FROM meta WHERE key = 'index_stale'").fetchone():
+        return False
+    try:
+        db.execute("SELECT 1 FROM completions_fts LIMIT 0")
+    except sqlite3.OperationalError:
+        return False
+    return True
+
+
+def _condition(column: str, words: Sequence[str], index: str) -> tuple[str, dict[str, str]]:
+    """SQL that holds where every word occurs, through the index if there is one."""
+    if index:
+        quoted = " ".join('"{}"*'.format(word.replace('"', '""')) for word in words)
+        return f"{column}.id IN (SELECT rowid FROM {index} WHERE {index} MATCH :match)", {"match": quoted}
+    texts = {"c": ("c.text",), "p": ("p.prompt", "p.answer")}[column]
+    terms, values = [], {}
+    for number, word in enumerate(words):
+        escaped = re.sub(r"([%_\\])", r"\\\1", word)
+        values[f"w{number}"] = f"%{escaped}%"
+        terms.append("(" + " OR ".join(f"{text} LIKE :w{number} ESCAPE '\\'" for text in texts) + ")")
+    return " AND ".join(terms), values
+
+
+def _search_completions(
+    db: sqlite3.Connection, words: Sequence[str], limit: int, indexed: bool
+) -> Iterator[SearchHit]:
+    condition, values = _condition("c", words, "completions_fts" if indexed else "")
+    rows = db.execute(
+        "SELECT s.step, g.idx, c.idx, p.problem_id, c.text, c.reward, c.verdict FROM completions c "
+        "JOIN groups g ON g.id = c.group_id JOIN live_steps s ON s.id = g.step_id JOIN problems p ON p.id = g.problem "
+        f"WHERE {condition} ORDER BY s.step DESC, g.idx, c.idx LIMIT :limit",
+        {**values, "limit": limit},
+    )
+    for step, group, index, problem_id, text, reward, verdict in rows:
+        yield SearchHit(
+            step=step,
+            group_index=group,
+            completion_index=index,
+            problem_id=problem_id,
+            snippet=_snippet((text,), words),
+            reward=reward,
+            verdict=verdict,
+        )
+
+
+def _search_prompts(
+    db: sqlite3.Connection, words: Sequence[str], limit: int, indexed: bool
+) -> Iterator[SearchHit]:
+    condition, values = _condition("p", words, "problems_fts" if indexed else "")
+    rows = db.execute(
+        "SELECT max(s.step), g.idx, p.problem_id, p.prompt, p.answer FROM problems p "
+        "JOIN groups g ON g.problem = p.id JOIN live_steps s ON s.id = g.step_id "
+        f"WHERE {condition} GROUP BY p.id ORDER BY max(s.step) DESC LIMIT :limit",
+        {**values, "limit": limit},
+    )
+    for step, group, problem_id, prompt, answer in rows:
+        yield SearchHit(
+            step=step,
+            group_index=group,
+            completion_index=None,
+            problem_id=problem_id,
+            snippet=_snippet((prompt, answer), words),
+        )
+
+
+def _snippet(texts: Sequence[str], words: Sequence[str]) -> str:
+    for text in texts:
+        for word in words:
+            at = text.lower().find(word.lower())
+            if at >= 0:
+                return _cut(text, at)
+    return _cut(texts[0], 0)
+
+
+def _cut(text: str, at: int) -> str:
+    start = max(0, at - _SNIPPET // 3)
+    piece = " ".join(text[start : start + _SNIPPET].split())
+    return ("…" if start else "") + piece + ("…" if start + _SNIPPET < len(text) else "")
