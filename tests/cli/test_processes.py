@@ -20,7 +20,8 @@ from grpo_tui.runs.reader import RunReader
 from tests.cli.support import ROOT, SECONDS, Command, start
 from tests.engine.support import history_hashes, run_small, small_config, small_options
 
-STEPS = 6
+STEPS = 14
+"""Enough that a run which told its third step is far from its end when it is disturbed."""
 # Many saves, some of them pruned, so that a kill may well fall into one.
 OFTEN = ("run.checkpoint_every=2", "run.keep_checkpoints=2")
 
@@ -62,7 +63,7 @@ def test_killed_and_resumed(tmp_path: Path, whole: Path) -> None:
         told[data["step"]] = data["state_hash"]
         if data["step"] == 3:
             break
-    time.sleep(random.Random(os.getpid()).uniform(0.0, 0.25))
+    time.sleep(random.Random(os.getpid()).uniform(0.0, 0.12))
     process.kill()
     rest, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == -9

@@ -164,7 +164,8 @@ def test_a_phase_is_told_and_timed_without_its_pauses() -> None:
         PhaseFinished(time=0, step=3, phase=Phase.SAMPLE, seconds=gate.seconds_by_phase[Phase.SAMPLE]),
     ]
     assert 0.02 <= gate.seconds_by_phase[Phase.SAMPLE] < 0.29
-    assert 0.5 <= gate.paused_seconds < 5
+    # The clocks of the two sleeps start a little before the gate holds.
+    assert 0.3 <= gate.paused_seconds < 5
 
 
 def test_a_phase_that_fails_is_not_finished() -> None:
