@@ -8,8 +8,8 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
-from grpo_tui.events.types import RunStarted
 from grpo_tui.config.schema import RunConfig
+from grpo_tui.events.types import RunStarted
 from grpo_tui.runs import schema
 from grpo_tui.runs.lock import is_locked
 from grpo_tui.runs.reader import RunReader
