@@ -144,7 +144,7 @@ def _load_base(folder: str, gguf_file: str | None, config: ModelConfig, device: 
 
 
 def _unpack_gguf(gguf_file: str) -> dict[str, Any]:
-    """Ask for plain weights: packed ones, the default since transformers 5, are slow to train through."""
+    """Ask for plain weights: packed ones, the default since transformers 5, need a kernel and compute in fp32 only."""
     import transformers
 
     config = getattr(transformers, "GgufConfig", None)
