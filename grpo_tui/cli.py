@@ -24,6 +24,7 @@ examples:
   grpo-tui train --preset tiny --steps 60       train without a screen
   grpo-tui train --preset gsm8k --set data.source=train.jsonl --set model.source=model.gguf --json
   grpo-tui resume runs/NAME                     go on where a run stopped
+  grpo-tui verify --gold 3/4 'so \\boxed{6/8}'   judge an answer and explain
 """
 
 
@@ -75,6 +76,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--json", action="store_true", help="with --headless: one JSON object a step on stdout"
     )
     resume.set_defaults(function=_resume)
+
+    from grpo_tui.verify_options import add_verify
+
+    add_verify(commands).set_defaults(function=_verify)
     return parser
 
 
@@ -161,6 +166,12 @@ def _resume(arguments: argparse.Namespace) -> int:
     from grpo_tui.tui.app import run_app
 
     return run_app(config=config, runs_root=runs_root(), resume=run_dir, paused=True)
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from grpo_tui.verify import run
+
+    return run(arguments)
 
 
 def _complain(message: str, code: int) -> int:

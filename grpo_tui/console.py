@@ -104,6 +104,8 @@ class Display:
         """Show an event."""
         if isinstance(event, Notice) and event.level != "info":
             self.line(f"{event.level}: {event.source}: {event.message}")
+            if event.detail:
+                self.line(event.detail)
         elif isinstance(event, TrainerFailed):
             self.failed_with = event.kind
             # Saving at the end can meet the error that ended the run once more.
@@ -263,16 +265,22 @@ class LineDisplay(Display):
     def _eval_finished(self, event: EvalFinished) -> None:
         result = event.result
         self.line(
-            f"held-out after step {result.step}: accuracy {result.accuracy:.3f} "
+            f"held-out after step {result.step}: accuracy {both_readings(result)} "
             f"(95 % {result.low:.3f} to {result.high:.3f}, n={result.num_problems})"
         )
+
+
+def both_readings(measured: StepMetrics | EvalRecord) -> str:
+    """The accuracy paid for, and the lenient one beside it where it differs."""
+    strict, lenient = measured.accuracy, measured.accuracy_lenient
+    return f"{strict:.3f}" if lenient is None or lenient == strict else f"{strict:.3f} (lenient {lenient:.3f})"
 
 
 def step_line(metrics: StepMetrics) -> str:
     """A finished step on one line."""
     kl_ref = "–" if metrics.kl_ref is None else f"{metrics.kl_ref:.4f}"
     line = (
-        f"step {metrics.step:>4}  reward {metrics.reward_mean:.3f}  accuracy {metrics.accuracy:.3f}  kl_ref {kl_ref}  "
+        f"step {metrics.step:>4}  reward {metrics.reward_mean:.3f}  accuracy {both_readings(metrics)}  kl_ref {kl_ref}  "
         f"entropy {metrics.entropy:.3f}  grad {metrics.grad_norm:.3f}  dead {metrics.num_degenerate_groups}  "
         f"{metrics.mean_length:.0f} tok  {metrics.tokens_per_second:.0f} tok/s  {metrics.seconds:.2f} s"
     )

@@ -51,30 +51,57 @@ class Span:
     end: int
 
 
+@dataclass(frozen=True, slots=True)
+class RunnerUp:
+    """A candidate that was found and not taken, with the reason."""
+
+    span: Span
+    text: str
+    source: str
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """Why a score was given. Every field is plain text that may be shown, never evaluated."""
+    """Why a score was given. Every text in it is bounded and may be shown; none is ever evaluated."""
 
     sentence: str
     """One sentence for a person: what was found, what it was compared with, and the outcome."""
     span: Span | None = None
     """Where the judged answer stands in the completion."""
     source: str = ""
-    """What kind of statement the answer came from: ``boxed``, ``hashes``, ``phrase``, ``last number``."""
+    """What kind of statement the answer came from: ``boxed``, ``hashes``, ``tag``, ``phrase``, ``last sentence``."""
     runner_up_spans: tuple[Span, ...] = ()
     """Other candidates that were found and lost."""
+    runner_ups: tuple[RunnerUp, ...] = ()
+    """The same with their text and why each lost; the last of very many."""
+    strict: bool | None = None
+    """Whether the answer is right and stated as demanded; None for a reward that does not judge truth."""
+    lenient: bool | None = None
+    """Whether the answer is right wherever it is asserted at the end; ``strict`` implies it."""
     answer_text: str = ""
     """The extracted answer as it stands in the completion."""
     normalized_text: str = ""
     """The same after normalisation, as the parser read it."""
     parsed_answer: str = ""
     """Short printed form of the parsed answer, with its type."""
+    gold_text: str = ""
+    """The gold as it was given."""
+    normalized_gold: str = ""
+    """The gold after normalisation."""
     parsed_gold: str = ""
+    """Short printed form of the parsed gold, with its type."""
     rule: str = ""
     """Name of the rule that decided, for example ``same number``."""
     near_miss: str = ""
     """Class of a near miss (``sign``, ``percent``, ``off by one`` ...), or empty."""
+    difference: str = ""
+    """Answer minus gold where both are exact numbers and differ, for example ``-1/2``."""
     elapsed_ms: float = 0.0
+    stage_ms: Mapping[str, float] = field(default_factory=dict)
+    """Milliseconds of extracting, reading and comparing, where they were measured."""
+    version: str = ""
+    """The verifier and its version, so that an old verdict can be told from a new one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

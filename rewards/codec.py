@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rewards.base import Explanation, Score, Span, Verdict
+from rewards.base import Explanation, RunnerUp, Score, Span, Verdict
 from rewards.outcome import Outcome
 
 Json = dict[str, Any]
@@ -19,6 +19,16 @@ def score_to_json(score: Score) -> Json:
         explanation["span"] = [why.span.start, why.span.end]
     if why.runner_up_spans:
         explanation["runner_up_spans"] = [[span.start, span.end] for span in why.runner_up_spans]
+    if why.runner_ups:
+        explanation["runner_ups"] = [
+            [other.span.start, other.span.end, other.text, other.source, other.reason]
+            for other in why.runner_ups
+        ]
+    for name in ("strict", "lenient"):
+        if getattr(why, name) is not None:
+            explanation[name] = getattr(why, name)
+    if why.stage_ms:
+        explanation["stage_ms"] = dict(why.stage_ms)
     for name in _TEXTS:
         if getattr(why, name):
             explanation[name] = getattr(why, name)
@@ -42,6 +52,10 @@ def score_from_json(data: Mapping[str, Any]) -> Score:
             runner_up_spans=tuple(
                 Span(int(start), int(end)) for start, end in why.get("runner_up_spans", ())
             ),
+            runner_ups=tuple(_runner_up(*other) for other in why.get("runner_ups", ())),
+            strict=_flag(why.get("strict")),
+            lenient=_flag(why.get("lenient")),
+            stage_ms={str(name): float(ms) for name, ms in why.get("stage_ms", {}).items()},
             elapsed_ms=float(why.get("elapsed_ms", 0.0)),
             **{name: str(why.get(name, "")) for name in _TEXTS},
         )
@@ -70,4 +84,24 @@ def outcome_from_json(data: Mapping[str, Any]) -> Outcome:
     return Outcome(Verdict(data["verdict"]), str(data["rule"]), str(data["because"]), str(data["near_miss"]))
 
 
-_TEXTS = ("source", "answer_text", "normalized_text", "parsed_answer", "parsed_gold", "rule", "near_miss")
+def _runner_up(start: Any, end: Any, text: Any, source: Any, reason: Any) -> RunnerUp:
+    return RunnerUp(Span(int(start), int(end)), str(text), str(source), str(reason))
+
+
+def _flag(value: Any) -> bool | None:
+    return None if value is None else bool(value)
+
+
+_TEXTS = (
+    "source",
+    "answer_text",
+    "normalized_text",
+    "parsed_answer",
+    "gold_text",
+    "normalized_gold",
+    "parsed_gold",
+    "rule",
+    "near_miss",
+    "difference",
+    "version",
+)

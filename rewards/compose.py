@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rewards.base import Reward, Sample, Score, Verdict
-from rewards.functions import RewardError
+from rewards.failures import FailureLog, RewardError, describe
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class WeightedReward:
         if not all(math.isfinite(weight) for _, weight in parts):
             raise ValueError("a reward weight must be a finite number")
         self._parts = [(part, float(weight)) for part, weight in parts]
+        self._failures = FailureLog()
 
     @property
     def weights(self) -> dict[str, float]:
@@ -50,10 +51,10 @@ class WeightedReward:
     def score(self, samples: Sequence[Sample]) -> list[ComposedScore]:
         """Score ``samples`` with every component, in order.
 
-        Raises:
-            RewardError: a component raised, or did not give one finite score for each sample.
+        A component that raises, or does not give one finite score for each sample, is reported once in the log with
+        its traceback and is left out of the sums; the others count as always.
         """
-        columns = {part.name: _column(part, samples) for part, _ in self._parts}
+        columns = {part.name: self._column(part, samples) for part, _ in self._parts}
         composed = []
         for index in range(len(samples)):
             components = {name: column[index] for name, column in columns.items()}
@@ -83,17 +84,22 @@ class WeightedReward:
         for part, _ in self._parts:
             part.close()
 
+    def _column(self, part: Reward, samples: Sequence[Sample]) -> list[Score]:
+        """Scores of one component; where it fails, scores without a value."""
+        try:
+            scores = part.score(samples)
+        except Exception as problem:  # a reward of the user's own
+            error = RewardError(part.name, describe(problem))
+            error.__cause__ = problem
+            return [self._failures.report(error)] * len(samples)
+        if len(scores) != len(samples):
+            error = RewardError(part.name, f"it gave {len(scores)} scores for {len(samples)} samples")
+            return [self._failures.report(error)] * len(samples)
+        return [
+            self._checked(part.name, sample, score) for sample, score in zip(samples, scores, strict=True)
+        ]
 
-def _column(part: Reward, samples: Sequence[Sample]) -> list[Score]:
-    try:
-        scores = part.score(samples)
-    except RewardError:
-        raise
-    except Exception as problem:  # a reward of the user's own
-        raise RewardError(part.name, f"{type(problem).__name__}: {problem}") from problem
-    if len(scores) != len(samples):
-        raise RewardError(part.name, f"it gave {len(scores)} scores for {len(samples)} samples")
-    for sample, score in zip(samples, scores, strict=True):
-        if score.value is not None and not math.isfinite(score.value):
-            raise RewardError(part.name, f"it gave the value {score.value}", sample.problem_id)
-    return scores
+    def _checked(self, name: str, sample: Sample, score: Score) -> Score:
+        if score.value is None or math.isfinite(score.value):
+            return score
+        return self._failures.report(RewardError(name, f"it gave the value {score.value}", sample.problem_id))

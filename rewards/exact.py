@@ -7,14 +7,16 @@ result would be larger raises :class:`TooLarge` *before* the work is done.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 
-from rewards.tree import Apply, Constant, Node, Number, Op, Symbol
+from rewards.tree import OPAQUE_OPS, Apply, Constant, Node, Number, Op, Symbol
 
 MAX_BITS = 32_768
 MAX_FACTORIAL = 2_500
+MAX_TERMS = 1_000
 _WORK_BUDGET = 20_000_000
+_STEPS = 10_000
 _NOTHING: Mapping[str, Fraction] = {}
 
 
@@ -52,8 +54,12 @@ class _Evaluator:
     def __init__(self, at: Mapping[str, Fraction]) -> None:
         self.at = at
         self.budget = _WORK_BUDGET
+        self.steps = _STEPS
 
     def value(self, node: Node) -> Fraction:
+        self.steps -= 1
+        if self.steps < 0:
+            raise TooLarge
         if isinstance(node, Number):
             return node.value
         if isinstance(node, Symbol):
@@ -65,6 +71,10 @@ class _Evaluator:
         return self.apply(node)
 
     def apply(self, node: Apply) -> Fraction:
+        if node.op in OPAQUE_OPS:
+            raise _Irrational(node.op)
+        if node.op in (Op.SUM, Op.PRODUCT):
+            return self.repeated(node)
         args = [self.value(arg) for arg in node.args]
         result = args[0]
         if node.op is Op.ADD:
@@ -75,6 +85,23 @@ class _Evaluator:
                 result = self.checked(result * arg)
         else:
             result = self.checked(_apply_exactly(node.op, args))
+        return result
+
+    def repeated(self, node: Apply) -> Fraction:
+        """A finite sum or product, term by term."""
+        body, variable, lower, upper = node.args
+        first, last = self.value(lower), self.value(upper)
+        if first.denominator != 1 or last.denominator != 1 or not isinstance(variable, Symbol):
+            raise _Irrational(node.op)
+        if last - first > MAX_TERMS:
+            raise TooLarge
+        outer, adds = self.at, node.op is Op.SUM
+        result = Fraction(0 if adds else 1)
+        for index in range(first.numerator, last.numerator + 1):
+            self.at = {**outer, variable.name: Fraction(index)}
+            term = self.value(body)
+            result = self.checked(result + term if adds else result * term)
+        self.at = outer
         return result
 
     def checked(self, value: Fraction) -> Fraction:
@@ -101,13 +128,34 @@ def _apply_exactly(op: Op, args: list[Fraction]) -> Fraction:
         return _root(first, args[1])
     if op is Op.ABS:
         return abs(first)
-    if op is Op.FACTORIAL:
-        return Fraction(math.factorial(_small_natural(first, MAX_FACTORIAL)))
-    if op is Op.BINOMIAL:
-        return Fraction(
-            math.comb(_small_natural(first, MAX_FACTORIAL), _small_natural(args[1], MAX_FACTORIAL))
-        )
+    if op in _COUNTS:
+        return Fraction(_COUNTS[op](*(_small_natural(arg, MAX_FACTORIAL) for arg in args)))
+    if op in _WHOLE:
+        return Fraction(_WHOLE[op](*(_small_natural(abs(arg), 1 << 64) for arg in args)))
+    if op in _ROUNDED:
+        return _ROUNDED[op](*args)
     raise _Irrational(op)
+
+
+def _double_factorial(value: int) -> int:
+    return math.prod(range(value, 0, -2))
+
+
+_COUNTS: dict[Op, Callable[..., int]] = {
+    Op.FACTORIAL: math.factorial,
+    Op.DOUBLE_FACTORIAL: _double_factorial,
+    Op.BINOMIAL: math.comb,
+    Op.PERMUTATIONS: math.perm,
+}
+_WHOLE: dict[Op, Callable[..., int]] = {Op.GCD: math.gcd, Op.LCM: math.lcm}
+_ROUNDED: dict[Op, Callable[..., Fraction]] = {
+    Op.FLOOR: lambda a: Fraction(math.floor(a)),
+    Op.CEILING: lambda a: Fraction(math.ceil(a)),
+    Op.MAX: lambda *args: max(args),
+    Op.MIN: lambda *args: min(args),
+    Op.MODULO: lambda a, b: a - b * math.floor(a / b),
+    Op.DETERMINANT: lambda a: a,
+}
 
 
 def _small_natural(value: Fraction, limit: int) -> int:

@@ -1,22 +1,35 @@
-"""Tokens → expression tree: a recursive-descent parser with a fixed table of names."""
+"""Tokens → expression tree: a recursive-descent parser with a fixed table of names.
+
+This module holds the arithmetic; names and subscripts are read by :mod:`rewards.identifiers`, LaTeX commands and
+functions by :mod:`rewards.latex_commands`, sums, integrals and limits by :mod:`rewards.binders`.
+"""
 
 from __future__ import annotations
 
-from fractions import Fraction
+from collections.abc import Sequence
 
+from rewards import identifiers, latex_commands
 from rewards.cursor import END, Cursor
-from rewards.names import CONSTANTS, FUNCTIONS, GREEK, is_proper, number
+from rewards.names import CONSTANTS, FUNCTIONS, is_proper, number
 from rewards.tokens import Token
-from rewards.tree import ONE, TWO, Apply, Node, Number, Op, Symbol, negate
+from rewards.tree import Apply, Node, Number, Op, Symbol, negate
 from rewards.values import Unreadable
 
-_RELATION_SIGNS = frozenset(("=", "<", ">", "<=", ">=", "!="))
+_RELATION_SIGNS = frozenset(("=", "<", ">", "<=", ">=", "!=", "\\equiv"))
 _ATOM_SIGNS = frozenset(("(", "[", "{"))
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
+_TIMES = frozenset(("*", "\\cdot", "\\times", "\\ast"))
+_MODULO = frozenset(("\\bmod", "\\mod", "mod"))
+_DEGREES = frozenset(("degrees", "degree", "\\degree", "\\circ"))
 
 
 class ExpressionParser(Cursor):
     """Parses one expression or chain of relations. One object, one use."""
+
+    def __init__(self, tokens: Sequence[Token]) -> None:
+        super().__init__(tokens)
+        self.open_bars = 0
+        self.inside_function = 0
 
     # -- the grammar, from the loosest binding to the tightest
 
@@ -24,14 +37,21 @@ class ExpressionParser(Cursor):
         """Parse everything: sides and the signs between them."""
         sides, signs = [self.sum()], []
         while self.peek().text in _RELATION_SIGNS:
-            signs.append(self.take().text)
+            signs.append(self.take().text.replace("\\equiv", "="))
             sides.append(self.sum())
         if self.position < len(self.tokens):
             raise Unreadable(f"unexpected {self.peek().text!r}")
         return tuple(sides), tuple(signs)
 
+    def whole(self) -> Node:
+        """Parse everything as one expression."""
+        node = self.sum()
+        if self.position < len(self.tokens):
+            raise Unreadable(f"unexpected {self.peek().text!r}")
+        return node
+
     def sum(self) -> Node:
-        """``a + b - c``."""
+        """``a + b - c``, and ``(mod m)`` after it."""
         self.enter()
         terms = [self.product()]
         while self.peek().text in ("+", "-"):
@@ -39,20 +59,32 @@ class ExpressionParser(Cursor):
             term = self.product()
             terms.append(term if sign == "+" else self.node(negate(term)))
         self.depth -= 1
-        return terms[0] if len(terms) == 1 else self.node(Apply(Op.ADD, tuple(terms)))
+        result = terms[0] if len(terms) == 1 else self.node(Apply(Op.ADD, tuple(terms)))
+        return self.residue(result)
+
+    def residue(self, value: Node) -> Node:
+        r"""``a \pmod m`` or ``a (mod m)``."""
+        if self.accept("\\pmod"):
+            return self.node(Apply(Op.RESIDUE, (value, self.argument())))
+        if self.peek().text == "(" and self.peek(1).text in _MODULO:
+            self.position += 2
+            return self.node(Apply(Op.RESIDUE, (value, self.bracketed(")"))))
+        return value
 
     def product(self) -> Node:
         """``a * b / c`` with juxtaposition as multiplication."""
-        result = self.signed()
-        factors = [result]
+        factors = [self.signed()]
         while True:
             token = self.peek()
-            if token.text == "*":
+            if token.text in _TIMES:
                 self.take()
                 factors.append(self.signed())
-            elif token.text == "/":
+            elif token.text in ("/", "\\div"):
                 self.take()
                 factors = [self.node(Apply(Op.DIV, (self.multiply(factors), self.signed())))]
+            elif token.text in _MODULO:
+                self.take()
+                factors = [self.node(Apply(Op.MODULO, (self.multiply(factors), self.signed())))]
             elif self.starts_atom(token):
                 if token.kind == "number" and self.tokens[self.position - 1].kind == "number":
                     raise Unreadable("two numbers side by side")
@@ -71,27 +103,65 @@ class ExpressionParser(Cursor):
             sign = self.take().text
             operand = self.signed()
             self.depth -= 1
-            return self.node(negate(operand)) if sign == "-" else operand
+            if sign == "+":
+                return operand
+            twice = isinstance(operand, Number) and operand.value < 0  # -(-7) is not worked out
+            return self.node(Apply(Op.NEG, (operand,)) if twice else negate(operand))
         return self.power()
 
     def power(self) -> Node:
-        """``a^b``, right-associative."""
+        r"""``a^b``, right-associative; also ``a'`` and ``5^{\circ}``."""
         base = self.postfix()
         if self.peek().text not in ("^", "**"):
             return base
         self.enter()
         self.take()
-        exponent = self.signed()
+        primes = identifiers.primes(self)
+        if primes:
+            result: Node = Apply(Op.OPAQUE, (Symbol("'" * primes), base))
+        elif self.peek().text in _DEGREES or (self.peek().text == "{" and self.peek(1).text in _DEGREES):
+            self.group()
+            result = self.in_degrees(base)
+        else:
+            result = Apply(Op.POW, (base, self.exponent()))
         self.depth -= 1
-        return self.node(Apply(Op.POW, (base, exponent)))
+        return self.node(result)
+
+    def exponent(self) -> Node:
+        """What stands after ``^``: in LaTeX one digit or a group, in plain text a signed power."""
+        token = self.peek()
+        if token.text == "{" and self.peek(1).text in ("\\top", "\\intercal") and self.peek(2).text == "}":
+            self.position += 3
+            return Symbol("T")
+        if token.text in ("\\top", "\\intercal"):
+            self.take()
+            return Symbol("T")
+        if token.kind == "number":  # alone: x^2\frac12 has no mixed number in it
+            self.take()
+            return self.node(number(token.text))
+        return self.signed()
+
+    def in_degrees(self, value: Node) -> Node:
+        """An angle in degrees: only inside a function does it matter that they are no radians."""
+        return self.node(Apply(Op.DEGREES, (value,))) if self.inside_function else value
 
     def postfix(self) -> Node:
-        """``a!`` and ``a%``."""
+        """``a!``, ``a!!``, ``a%``, ``a degrees``."""
         result = self.atom()
-        while self.peek().text in ("!", "%"):
-            op = Op.FACTORIAL if self.take().text == "!" else Op.PERCENT
-            result = self.node(Apply(op, (result,)))
-        return result
+        while True:
+            text = self.peek().text
+            if text == "!":
+                double = self.peek(1).text == "!"
+                self.position += 1 + double
+                result = self.node(Apply(Op.DOUBLE_FACTORIAL if double else Op.FACTORIAL, (result,)))
+            elif text == "%":
+                self.take()
+                result = self.node(Apply(Op.PERCENT, (result,)))
+            elif text in _DEGREES:
+                self.take()
+                result = self.in_degrees(result)
+            else:
+                return result
 
     def atom(self) -> Node:
         """A number, name, command or bracketed expression."""
@@ -99,31 +169,48 @@ class ExpressionParser(Cursor):
         if token.kind == "number":
             return self.mixed(self.node(number(token.text)))
         if token.kind == "name":
-            return self.name(token)
+            return identifiers.name(self, token)
         if token.kind == "command":
-            return self.command(token.text[1:])
+            return latex_commands.command(self, token.text[1:])
+        if token.text == "{" and self.accept("}"):
+            return identifiers.script_before(self) if self.peek().text in ("_", "^") else self.atom()
+        if token.text in ("_", "^"):
+            self.position -= 1
+            return identifiers.script_before(self)
         if token.text in _BRACKETS:
             return self.bracketed(_BRACKETS[token.text])
         if token.text == "|":
-            return self.node(Apply(Op.ABS, (self.bracketed("|"),)))
+            return self.bars("|")
         raise Unreadable("an operand is missing" if token is END else f"unexpected {token.text!r}")
 
     # -- atoms
 
     def bracketed(self, closing: str) -> Node:
         """The rest of a bracketed expression, up to ``closing``."""
+        bars, self.open_bars = self.open_bars, 0
+        inside = self.sum()
+        if closing == "}" and self.accept("\\choose"):
+            inside = self.node(Apply(Op.BINOMIAL, (inside, self.sum())))
+        self.expect(closing)
+        self.open_bars = bars
+        return inside
+
+    def bars(self, closing: str) -> Node:
+        """The rest of an absolute value or determinant of a matrix, up to ``closing``."""
+        bars, self.open_bars = self.open_bars, self.open_bars + (closing == "|")
         inside = self.sum()
         self.expect(closing)
-        return inside
+        self.open_bars = bars
+        return self.node(Apply(Op.ABS, (inside,)))
 
     def mixed(self, whole: Node) -> Node:
         r"""``2 2/3`` and ``2\frac{2}{3}``: a whole number directly followed by a proper fraction of integers."""
         if not isinstance(whole, Number) or whole.places is not None:
             return whole
-        if self.peek().text == "\\frac":
+        if self.peek().text in latex_commands.FRACTIONS:
             start = self.position
             self.take()
-            part = self.fraction()
+            part = latex_commands.fraction(self)
             if is_proper(part):
                 return self.node(Apply(Op.MIXED, (whole, part)))
             self.position = start
@@ -137,67 +224,6 @@ class ExpressionParser(Cursor):
             return self.node(Apply(Op.MIXED, (whole, part)))
         return whole
 
-    def name(self, token: Token) -> Node:
-        """A function, a constant, or a run of single-letter variables."""
-        run = token.text
-        if run in FUNCTIONS:
-            return self.function(run)
-        if run in CONSTANTS:
-            return self.node(CONSTANTS[run])
-        function = next((name for name in FUNCTIONS if len(name) > 2 and run.startswith(name)), None)
-        if function and len(run) - len(function) == 1:
-            self.push(Token("name", run[len(function) :]))
-            return self.function(function)
-        if len(run) > 3:
-            raise Unreadable(f"unknown name {run!r}")
-        if len(run) > 1:
-            self.push(Token("name", run[1:]))
-        letter = run[0]
-        return self.node(CONSTANTS.get(letter) or self.subscripted(letter))
-
-    def subscripted(self, letter: str) -> Symbol:
-        """A variable with an optional subscript: ``x``, ``x_1``, ``x_{10}``."""
-        if self.peek().text != "_":
-            return Symbol(letter)
-        self.take()
-        braced = self.peek().text == "{"
-        if braced:
-            self.take()
-        index = self.take()
-        if index.kind not in ("number", "name"):
-            raise Unreadable("an unreadable subscript")
-        if braced:
-            self.expect("}")
-        return Symbol(f"{letter}_{index.text}")
-
-    def command(self, name: str) -> Node:
-        """A LaTeX command."""
-        if name == "frac":
-            return self.fraction()
-        if name == "sqrt":
-            return self.root()
-        if name == "binom":
-            return self.node(Apply(Op.BINOMIAL, (self.argument(), self.argument())))
-        if name in FUNCTIONS:
-            return self.function(name)
-        if name in CONSTANTS:
-            return self.node(CONSTANTS[name])
-        if name in GREEK:
-            return self.node(self.subscripted(name))
-        raise Unreadable(f"unknown command \\{name}")
-
-    def fraction(self) -> Node:
-        r"""The two arguments of ``\frac``."""
-        return self.node(Apply(Op.DIV, (self.argument(), self.argument())))
-
-    def root(self) -> Node:
-        r"""``\sqrt{x}`` or ``\sqrt[n]{x}``."""
-        degree: Node = TWO
-        if self.peek().text == "[":
-            self.take()
-            degree = self.bracketed("]")
-        return self.node(Apply(Op.ROOT, (self.argument(), degree)))
-
     def argument(self) -> Node:
         """One argument of a command: a group, a single digit or a single letter, as TeX takes it."""
         self.enter()
@@ -210,7 +236,7 @@ class ExpressionParser(Cursor):
         if token.text in ("{", "("):
             self.take()
             return self.bracketed(_BRACKETS[token.text])
-        if token.kind == "number" and "." not in token.text:
+        if token.kind == "number" and token.text.isdigit():
             self.take()
             if len(token.text) > 1:
                 self.push(Token("number", token.text[1:]))
@@ -219,59 +245,22 @@ class ExpressionParser(Cursor):
             self.take()
             if len(token.text) > 1:
                 self.push(Token("name", token.text[1:]))
-            return self.name(Token("name", token.text[0]))
+            letter = token.text[0]
+            return self.node(CONSTANTS.get(letter) or Symbol(letter))
         if token.kind == "command":
             return self.atom()
         raise Unreadable("a command lacks its argument")
 
-    def function(self, name: str) -> Node:
-        r"""A function applied to ``(…)`` or to the product that follows: ``\sin^2 2x``, ``\log_2 8``."""
-        op, exponent = FUNCTIONS[name], None
-        extra: list[Node] = []
-        if op is Op.ROOT:
-            extra = [TWO if name == "sqrt" else Number(Fraction(3))]
-        if op is Op.LOG and name != "ln":
-            extra = [self.log_base(name)] if name == "lg" or self.peek().text == "_" else []
-        if self.peek().text in ("^", "**"):
-            self.take()
-            exponent = self.argument() if self.peek().text != "-" else self.signed()
-            if exponent == negate(ONE):
-                raise Unreadable("an inverse function written as a power")
-        result = self.node(Apply(op, (self.operand(), *extra)))
-        return result if exponent is None else self.node(Apply(Op.POW, (result, exponent)))
-
-    def log_base(self, name: str) -> Node:
-        r"""Base of ``\log_2`` or, for ``lg``, ten."""
-        if name == "lg":
-            return Number(Fraction(10))
-        self.take()
-        return self.argument()
-
-    def operand(self) -> Node:
-        """What a function without brackets applies to."""
-        self.enter()
-        token = self.peek()
-        if token.text in ("(", "{", "["):
-            self.take()
-            operand = self.bracketed(_BRACKETS[token.text])
-        else:
-            factors = [self.power()]
-            while (
-                self.starts_atom(self.peek())
-                and self.peek().text not in _ATOM_SIGNS
-                and not self.is_function()
-            ):
-                factors.append(self.power())
-            operand = self.multiply(factors)
-        self.depth -= 1
-        return operand
-
     def starts_atom(self, token: Token) -> bool:
         """Tell whether ``token`` begins an operand, which makes juxtaposition a product."""
         if token.kind == "command":
-            return token.text not in ("\\}", "\\|", "\\pm", "\\cup", "\\in")
+            return latex_commands.starts_atom(token.text[1:])
+        if token.text == "(":
+            return self.peek(1).text not in _MODULO
+        if token.text == "|":
+            return self.open_bars == 0
         return token.kind in ("number", "name") or token.text in _ATOM_SIGNS
 
     def is_function(self) -> bool:
-        """Tell whether the next token names a function."""
-        return self.peek().text.lstrip("\\") in FUNCTIONS
+        """Tell whether the next token names a function, other than a root."""
+        return FUNCTIONS.get(self.peek().text.lstrip("\\"), Op.ROOT) is not Op.ROOT

@@ -1,265 +1,254 @@
-"""Answer text → one plain notation that the parser reads.
+"""Answer text → one plain notation that the parser reads, and what stood beside the value.
 
-Only notation is changed here: Unicode look-alikes, LaTeX dressing, currency, thousands separators, units.
-Nothing is computed, and every pattern runs in linear time on text whose length the caller has limited.
+Only notation is changed here: Unicode look-alikes, LaTeX dressing, labels, number words, currency, thousands
+separators, units. Every step is linear in the text; those that look for meaning run only on texts of a length that the
+parser would read.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
 
-from rewards.units import NOT_UNITS, canonical_unit
+from rewards.beside import split_currency, split_unit
+from rewards.characters import DOLLAR, MARKS, THIN, WORDS_CLOSE, WORDS_OPEN, to_ascii
+from rewards.chinese_numbers import chinese_to_digits
+from rewards.clock import Moment, read_moment
+from rewards.labels import drop_labels, strip_outer
+from rewards.latex import undress
+from rewards.layout import lay_out
+from rewards.number_words import AFTER_DIGITS, words_to_digits
+from rewards.numerals import comma_readings, continued_digits, plain_digits
+from rewards.quantities import Compound, read_compound
+from rewards.unit_table import SINGLE_LETTERS
+from rewards.units import canonical_unit
+
+_PASSES = 4
+"""Taking one layer off may lay bare another (``**$x$**``); this many times at most."""
+MAX_READ = 1_500
+"""Longer texts are only undressed: no answer is as long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Normalized:
-    """Plain text and the unit that stood beside it (canonical name, or empty)."""
+    """Plain text and the unit that stood beside it (canonical name, or empty).
+
+    ``special`` is a time, a date, an ordinal or a quantity in several parts, where the whole text is one. ``others`` are
+    texts of other readings, which count where the gold is of their kind (see :func:`alternate_readings`).
+    """
 
     text: str
     unit: str = ""
+    special: Moment | Compound | None = None
+    others: tuple[str, ...] = ()
 
 
-_SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-", strict=True))
-_SUBSCRIPTS = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
-_VULGAR = {
-    **{
-        "½": (1, 2),
-        "⅓": (1, 3),
-        "⅔": (2, 3),
-        "¼": (1, 4),
-        "¾": (3, 4),
-        "⅕": (1, 5),
-        "⅖": (2, 5),
-        "⅗": (3, 5),
-    },
-    **{
-        "⅘": (4, 5),
-        "⅙": (1, 6),
-        "⅚": (5, 6),
-        "⅐": (1, 7),
-        "⅛": (1, 8),
-        "⅜": (3, 8),
-        "⅝": (5, 8),
-        "⅞": (7, 8),
-    },
-    **{"⅑": (1, 9), "⅒": (1, 10)},
-}
-_CHARACTERS: dict[str, str] = {
-    **dict.fromkeys("−–—‐‑‒﹣－", "-"),
-    **dict.fromkeys("×✕⨯·⋅∙∗＊", "*"),
-    **dict.fromkeys("÷⁄∕／", "/"),
-    **dict.fromkeys("\u2009\u202f\u2006\u2008", "\\,"),
-    **dict.fromkeys("\u00a0\u2002\u2003\u3000", " "),
-    **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u2062\u2063", ""),
-    **dict.fromkeys("，、", ","),
-    **dict.fromkeys("“”„", '"'),
-    **dict.fromkeys("‘’′", "'"),
-    **{
-        "π": "\\pi ",
-        "√": "\\sqrt ",
-        "∞": "\\infty ",
-        "±": "\\pm ",
-        "≤": "<=",
-        "≥": ">=",
-        "≠": "!=",
-        "⩽": "<=",
-    },
-    **{
-        "⩾": ">=",
-        "∪": "\\cup ",
-        "∈": "\\in ",
-        "°": "^\\circ ",
-        "％": "%",
-        "：": ":",
-        "。": ".",
-        "≈": "\\approx ",
-    },
-    **{"θ": "\\theta ", "α": "\\alpha ", "β": "\\beta ", "γ": "\\gamma ", "λ": "\\lambda ", "φ": "\\phi "},
-    **{mark: f"\\frac{{{top}}}{{{bottom}}}" for mark, (top, bottom) in _VULGAR.items()},
-}
-
-_PLAIN_INTEGER = re.compile(r"[+-]?\d{1,18}")
-_DRESSING = re.compile(
-    r"\\(?:left|right|bigg?[lr]?|Bigg?[lr]?|displaystyle|textstyle|limits)(?![A-Za-z])\.?"
-    r"|\\[!;:>](?=.)|\\q?quad(?![A-Za-z])|\\(?:hspace|vspace|phantom)\{[^{}]*\}|\\\\(?=\s*$)"
+_PLAIN_NUMBER = re.compile(r"[+-]?[0-9]{1,18}(?:[./][0-9]{1,18})?")
+_DEGREES = re.compile(r"\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z])|\{\s*degrees\s*\}| degrees)")
+_PERCENT_WORD = re.compile(
+    r"(?<=[\d.})\s])\s?(?:percent|per cent|pct|个?百分点|percentage points?)(?![A-Za-z])", re.I
 )
-_WRAPPER = re.compile(
-    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|hbox|operatorname|bm|boldsymbol|boxed|fbox"
-    r"|underline|emph|mathbb|mathcal)\s*\{([^{}]*)\}"
+_PERMILLE = re.compile(r"(?<![\d.])(\d{1,15}(?:\.\d{1,15})?)\s*permille(?![A-Za-z])")
+_EACH = re.compile(r"每(?P<unit>[\u4e00-\u9fff]{1,3}?)\s*(?P<value>[\d$¥].*)", re.S)
+_TO_RATIO = re.compile(r"\d{1,9}(?:\s+to\s+\d{1,9}){1,4}")
+_WORDY = re.compile(r"[A-Za-z:'\u4e00-\u9fff]|\d[-/]\d{1,2}[-/]\d")
+_MARKED_SCALE = re.compile(
+    rf"(?<=[\d)])\s*{WORDS_OPEN}\s*(?=(?:{AFTER_DIGITS}|squared|cubed|factorial|bn|mn)\b)([A-Za-z]+)", re.I
 )
-_OUTER = (
-    (re.compile(r"\$\$(.*)\$\$", re.S), "$"),
-    (re.compile(r"\$(.*[^\\])\$", re.S), "$"),
-    (re.compile(r"\\\((.*)\\\)", re.S), "\\)"),
-    (re.compile(r"\\\[(.*)\\\]", re.S), "\\]"),
-    (re.compile(r"\*\*(.*)\*\*", re.S), "**"),
-    (re.compile(r"\"(.*)\"", re.S), '"'),
-    (re.compile(r"`(.*)`", re.S), "`"),
+_SHORT_SCALES = ((re.compile(r"(?<=\d)\s?bn\b"), " billion"), (re.compile(r"(?<=\d)\s?mn\b"), " million"))
+_OPERATIONS = (
+    (re.compile(r"(?<=[\d)])\s+squared\b", re.I), "^2"),
+    (re.compile(r"(?<=[\d)])\s+cubed\b", re.I), "^3"),
+    (re.compile(r"(?<=[\d)])\s+factorial\b", re.I), "!"),
+    (re.compile(r"(?<![\d.])(\d)成"), r"\g<1>0%"),
 )
-_THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|\\,|,\\!)(?=\d{3}(?!\d))")
-_COMMANDS = (
-    (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
-    (re.compile(r"\\(?:cdot|times|ast)(?![A-Za-z])"), "*"),
-    (re.compile(r"\\div(?![A-Za-z])"), "/"),
-    (re.compile(r"\\(?:leq?|leqslant)(?![A-Za-z])"), "<="),
-    (re.compile(r"\\(?:geq?|geqslant)(?![A-Za-z])"), ">="),
-    (re.compile(r"\\(?:neq?)(?![A-Za-z])"), "!="),
-    (re.compile(r"\\lt(?![A-Za-z])"), "<"),
-    (re.compile(r"\\gt(?![A-Za-z])"), ">"),
-    (re.compile(r"\\(?:lbrace|\{)"), r"\\{"),
-    (re.compile(r"\\(?:rbrace|\})"), r"\\}"),
-    (re.compile(r"\\[lr]?vert(?![A-Za-z])"), "|"),
-    (re.compile(r"\\(?:d?binom|tbinom)(?![A-Za-z])"), r"\\binom"),
-    (re.compile(r"\\%"), "%"),
-    (re.compile(r"\\[$#&]"), lambda found: "$" if found[0] == "\\$" else " "),
-    (re.compile(r"\\[, ()\[\]]|~"), " "),
+_FRACTION_OF_PERCENT = re.compile(
+    r"(?:an?\s+|one\s+)?(?P<part>half|quarter|tenth)\s+(?:of\s+)?(?:a|one|1)(?:\s+percent\b|\s*%)", re.I
 )
-_DEGREES = re.compile(r"\^\s*\{?\s*\\circ\s*\}?|\\degrees?(?![A-Za-z])")
-_PERCENT_WORD = re.compile(r"(?<=[\d.}\s])(?:percent|per cent|个?百分点)(?![A-Za-z])", re.I)
-_LEADING_WORDS = re.compile(
-    r"(?:(?:exactly|approximately|about|roughly|around|only|just|simply|option|choice|equal to)\s+|\\approx\s*|≈\s*|~\s*)+",
-    re.I,
+_AND_A_HALF = re.compile(
+    r"\b(?P<count>an?|[a-z]{3,9}|\d{1,4})\s+(?P<unit>[a-z]{3,12})\s+and\s+(?:a|one)\s+half\b", re.I
 )
-_LABEL = re.compile(r"([A-Za-z][A-Za-z' ]{1,60}?)(?:_\{?\w{1,20}\}?)?\s*(?:=|:|\bis\b)\s*(?=\S)")
-_FUNCTION_LABEL = re.compile(r"[A-Za-z]\s*\(\s*[A-Za-z]\s*\)\s*=\s*(?=\S)")
-_CURRENCY = re.compile(r"(?:US|CA|AU|HK)?\$|[€£¥￥]|\b(?:USD|EUR|GBP|RMB|CNY)\b")
-_TRAILING = re.compile(r"[\s.,;:。，；、?]*$")
-_WITH_UNIT = re.compile(
-    r"(?P<value>(?:[^A-Za-z\u4e00-\u9fff]|(?<=\\)(?:frac|sqrt|pi)(?![A-Za-z]))*(?:(?<=[\d})%])|(?<=\\pi))"
-    r"|[-+]?[\d.,]*\d\s*pi)"
-    r"\s*-?\(?(?P<unit>[A-Za-z\u4e00-\u9fff](?:[A-Za-z\u4e00-\u9fff' .,/(){}-]|\^\s*\{?-?[23]\}?|(?<=m)[23](?!\w))*)",
-    re.S,
+_POSITIVE = re.compile(r"\Apositive\s+(?=[\d\\(.])", re.I)
+_SPOKEN_SIGN = re.compile(r"(?<![A-Za-z\\])(?:minus|negative)\s+(?=[\d\\(.])", re.I)
+_SPOKEN_ROOT = re.compile(r"(?:the\s+)?(?P<degree>square|cube)\s+root\s+of\s+(?P<number>\d{1,12})\b", re.I)
+_LETTERS_BESIDE = re.compile(r"(?:\s*[A-Za-z]{1,2}(?![A-Za-z])(?:\s*\^\s*(?:\d|\{\s*\d\s*\}))?){1,6}\s*")
+_LETTER_UNIT = re.compile(r"([-+]?\d{1,15}(?:\.\d{1,15})?)(\s*)([A-Za-z])")
+_MAX_CLAUSE = 80
+_ONE_NUMBER = re.compile(
+    r"-?\s?(?:\d{1,18}(?:,\d{3})*(?:\.\d{1,18})?|\d{1,9}\s?/\s?\d{1,9}|\\sqrt(?:\[\d\])?\s*(?:\d{1,9}|\{\d{1,9}\})|cbrt\(\d{1,9}\))%?"
 )
-_PREPOSITIONS = frozenset(["of", "in", "per", "out", "all", "for", "at", "on", "to"])
+_UNIT_QUOTIENT = re.compile(
+    r"([-+]?\d{1,15}(?:\.\d{1,15})?)\s*\\frac\{\s*([a-z]{1,3})\s*\}\{\s*([a-z]{1,3})\s*\}"
+)
+_MIXED_WITH_AND = re.compile(r"(\d{1,9})\s+and\s+(\d{1,9}/\d{1,9})")
+_APPROXIMATELY = re.compile(
+    r"\s*(?:\\approx|\\simeq|\\doteq)(?![A-Za-z])\s*|\s*[,;]?\s+(?:which is|or)?\s*(?:approximately|about|roughly)\s+(?=[\d$-])"
+)
+_NAME = re.compile(r"\\?[A-Za-z]{1,12}(?:_\s*\{?\w{1,12}\}?)?|\\(?:angle|triangle)\s*[A-Z]{1,4}")
+_APPROXIMATE_INSIDE = re.compile(
+    r"(?:approximately|approx\.?|about|roughly|or about|\\approx|~|rounded|exactly|to the)\b.*", re.I
+)
+_BEFORE_PAREN = re.compile(r"(?P<value>[^()]*\d[^()]*?)\s*\((?P<inside>[^()]{1,40})\)")
+_MARKS = str.maketrans({WORDS_OPEN: " ", WORDS_CLOSE: " ", THIN: " ", DOLLAR: "$"})
+_ALL_MARKS = re.compile(f"[{MARKS}{THIN}]")
 
 
 def normalize(raw: str) -> Normalized:
-    """Return the plain notation of ``raw`` and the unit split off it."""
+    """Return the plain notation of ``raw`` and the unit split off it. Normalising the text again changes nothing."""
     text = raw.strip()
-    if _PLAIN_INTEGER.fullmatch(text):
+    if _PLAIN_NUMBER.fullmatch(text):
         return Normalized(text)
-    text = plain_notation(text)
-    text, currency = _split_currency(text)
-    text, unit = _split_unit(text)
-    return Normalized(text, unit or currency)
+    found = _normalize_once(raw)
+    for _ in range(_PASSES):
+        if found.special is not None or len(found.text) > MAX_READ or _PLAIN_NUMBER.fullmatch(found.text):
+            break
+        again = _normalize_once(found.text)
+        if again.text == found.text and again.special is None:
+            break
+        found = Normalized(again.text, found.unit or again.unit, again.special, found.others or again.others)
+    return found
+
+
+def _normalize_once(raw: str) -> Normalized:
+    text = _undressed(raw)
+    if len(text) > MAX_READ:
+        return Normalized(_unmarked(text))
+    if _WORDY.search(text):
+        text = _digits_for_words(text)
+        special = _special(text)
+        if special is not None:
+            return Normalized(_unmarked(text), special=special)
+    text, currency = split_currency(_without_echo(_without_approximation(text)))
+    whole, others = text, alternate_readings(text)
+    text, unit = (text, "") if "\\int" in text else split_unit(text)  # d t is no unit
+    if unit and whole.startswith(text) and _LETTERS_BESIDE.fullmatch(whole, len(text)):
+        others = (*others, _unmarked(whole))  # \pi h r^2 is no number of hours
+    text = _unmarked(text)
+    return Normalized(text, "%" if text.endswith("%") else unit or currency, others=others)
 
 
 def plain_notation(raw: str) -> str:
-    """Undress ``raw``: delimiters, Unicode and LaTeX variants, labels. Units and currency stay."""
-    text = _strip_outer(raw.strip())
-    if not text.isascii():
-        text = _to_ascii(text)
-    if "\\" in text or "~" in text or "{" in text:
-        text = _plain_latex(text)
-    text = _strip_outer(text)
-    text = _PERCENT_WORD.sub("%", text)
-    text = text.strip()
-    if text[:1].isalpha() or text[:1] in "\\~≈":
-        text = _drop_label(_LEADING_WORDS.sub("", text, count=1))
-    return _strip_outer(text)
-
-
-def _strip_outer(text: str) -> str:
-    """Remove trailing punctuation and matching delimiters around the whole text, layer by layer."""
-    for _ in range(6):
-        before = text
-        text = _TRAILING.sub("", text, count=1).strip() if text[-1:] in " .,;:。，；、?" else text
-        for pattern, delimiter in _OUTER:
-            found = pattern.fullmatch(text)
-            if found and delimiter not in found[1]:
-                text = found[1].strip()
-        if text == before:
+    """Undress ``raw``: delimiters, Unicode and LaTeX variants, labels. Units, currency and number words stay."""
+    text = _unmarked(_undressed(raw))
+    for _ in range(_PASSES):
+        if len(text) > MAX_READ or (again := _unmarked(_undressed(text))) == text:
             break
-    return text.strip("* ") if "**" in (text[:2], text[-2:]) else text
-
-
-def _to_ascii(text: str) -> str:
-    out: list[str] = []
-    raised = lowered = False
-    for char in text:
-        up, down = char in _SUPERSCRIPTS, char in _SUBSCRIPTS
-        if (raised and not up) or (lowered and not down):
-            out.append("}")
-        if up and not raised:
-            out.append("^{")
-        if down and not lowered:
-            out.append("_{")
-        raised, lowered = up, down
-        if up or down:
-            out.append(_SUPERSCRIPTS.get(char) or _SUBSCRIPTS[char])
-        else:
-            out.append(_CHARACTERS[char] if char in _CHARACTERS else _compatible(char))
-    if raised or lowered:
-        out.append("}")
-    return "".join(out)
-
-
-def _compatible(char: str) -> str:
-    """Full-width and mathematical letters and the digits of other scripts become ASCII; anything else stays."""
-    if char.isascii():
-        return char
-    if char.isdecimal():
-        return str(int(char))
-    plain = unicodedata.normalize("NFKC", char)
-    return plain if plain.isascii() else char
-
-
-def _plain_latex(text: str) -> str:
-    text = _DEGREES.sub(" degrees", text)
-    text = _THOUSANDS.sub("", text)
-    text = _DRESSING.sub(" ", text)
-    for pattern, replacement in _COMMANDS:
-        text = pattern.sub(replacement, text)
-    for _ in range(4):
-        text, count = _WRAPPER.subn(r" \1 ", text)
-        if not count:
-            break
+        text = again
     return text
 
 
-def _drop_label(text: str) -> str:
-    """Drop ``Total cost =``, ``Area:`` or ``f(x) =`` before the value; single-letter names stay."""
-    found = _FUNCTION_LABEL.match(text)
+def reads_as_number(text: str) -> bool:
+    """Tell whether all of ``text`` is one number with at most a unit or a noun: *the square root of 2*, *USD 18*."""
+    if len(text) > _MAX_CLAUSE:
+        return False
+    found = normalize(text)
+    return found.special is not None or bool(_ONE_NUMBER.fullmatch(found.text))
+
+
+def alternate_readings(text: str) -> tuple[str, ...]:
+    """Other readings of plain ``text``, which count where the gold is of their kind.
+
+    ``3,5`` as 3.5, ``1,234`` as two items, ``5m`` as 5 metres and ``5 m`` as 5·m, ``2 and 1/2`` as a mixed number.
+    """
+    if len(text) > 60:
+        return ()
+    found = list(comma_readings(text))
+    letter = _LETTER_UNIT.fullmatch(text)
+    if letter and letter[3] in SINGLE_LETTERS:
+        found.append(f"{letter[1]}*{letter[3]}" if letter[2] else letter[1])
+    per = _UNIT_QUOTIENT.fullmatch(text)
+    if per and canonical_unit(f"{per[2]}/{per[3]}").count("/"):
+        found.append(per[1])
+    mixed = _MIXED_WITH_AND.fullmatch(text)
+    if mixed:
+        found.append(f"{mixed[1]} {mixed[2]}")
+    return tuple(found)
+
+
+def _undressed(raw: str) -> str:
+    """The text without dressing, with the marks of :mod:`rewards.characters` still in it."""
+    if "..." in raw or "…" in raw:
+        raw = continued_digits(raw)
+    text = strip_outer(raw)
+    if not text.isascii():
+        text = strip_outer(to_ascii(text))
+    if "\\" in text or "'" in text:
+        text = lay_out(text)
+    if "\\" in text or "{" in text or "~" in text or "&" in text:
+        text = strip_outer(undress(text))
+        text = _DEGREES.sub(" degrees ", text)
+    text = _PERMILLE.sub(r"(\1/1000)", _PERCENT_WORD.sub("%", text))
+    text = plain_digits(text).strip()
+    if not text[:1].isdigit():
+        text = drop_labels(_leading_words_unmarked(text))
+    return strip_outer(text)
+
+
+def _leading_words_unmarked(text: str) -> str:
+    r"""``\text{Area} = 5`` begins with words: take the marks off so that labels are seen."""
+    if text[:1] == WORDS_OPEN:
+        text = text[1:].replace(WORDS_CLOSE, " ", 1).strip()
+    return text
+
+
+def _unmarked(text: str) -> str:
+    if _ALL_MARKS.search(text):
+        text = strip_outer(text.translate(_MARKS))
+    return strip_outer(" ".join(text.split()) if "  " in text else text)
+
+
+def _digits_for_words(text: str) -> str:
+    text = _FRACTION_OF_PERCENT.sub(_fraction_of_percent, _MARKED_SCALE.sub(rf" \1 {WORDS_OPEN}", text))
+    text = _AND_A_HALF.sub(_and_a_half, text)
+    for pattern, scale in _SHORT_SCALES:
+        text = pattern.sub(scale, text)
+    text = chinese_to_digits(words_to_digits(text))
+    for pattern, operation in _OPERATIONS:
+        text = pattern.sub(operation, text)
+    text = _PERCENT_WORD.sub("%", text)
+    text = _EACH.sub(r"\g<value>每\g<unit>", text, count=1) if text.startswith("每") else text
+    text = _POSITIVE.sub("", _SPOKEN_SIGN.sub("-", text))
+    text = _SPOKEN_ROOT.sub(_root, text)
+    text = text.replace(" to ", ":") if _TO_RATIO.fullmatch(text) else text
+    return plain_digits(text)
+
+
+def _and_a_half(found: re.Match[str]) -> str:
+    count = "one" if found["count"].lower() in ("a", "an") else found["count"]
+    return f"{count} and a half {found['unit']}"
+
+
+def _fraction_of_percent(found: re.Match[str]) -> str:
+    return {"half": "0.5%", "quarter": "0.25%", "tenth": "0.1%"}[found["part"].lower()]
+
+
+def _root(found: re.Match[str]) -> str:
+    return f"\\sqrt{'[3]' if found['degree'].lower() == 'cube' else ''}{{{found['number']}}}"
+
+
+def _special(text: str) -> Moment | Compound | None:
+    plain = " ".join(text.translate(_MARKS).split())
+    return read_moment(plain) or read_compound(plain)
+
+
+def _without_approximation(text: str) -> str:
+    r"""``x \approx 3.5`` as ``x = 3.5``; of ``2\sqrt{3} \approx 3.46`` the exact value, which the rest explains."""
+    if not _APPROXIMATELY.search(text):
+        return text
+    first, *others = _APPROXIMATELY.split(text)
+    if _NAME.fullmatch(first.strip()):
+        return f"{first.strip()} = {others[0].strip()}" if others else text
+    return first.strip() or text
+
+
+def _without_echo(text: str) -> str:
+    """``12 (12)``, which was *12 (twelve)*, and ``12 (approximately)`` as ``12``; ``5 (cm)`` stays."""
+    if not text.endswith(")"):
+        return text
+    found = _BEFORE_PAREN.fullmatch(text)
     if not found:
-        found = _LABEL.match(text)
-        words = found[1].lower().split() if found else []
-        if not any(len(word) > 2 for word in words) or not NOT_UNITS.isdisjoint(
-            w for w in words if len(w) > 1
-        ):
-            return text
-    return text[found.end() :] if found else text
-
-
-def _split_currency(text: str) -> tuple[str, str]:
-    if "$" in text and text.count("$") % 2 == 0:
-        return text.replace("$", " ").strip(), ""  # left-over math delimiters
-    found = _CURRENCY.search(text)
-    if not found:
-        return text, ""
-    name = {"€": "euro", "EUR": "euro", "£": "pound", "GBP": "pound"}.get(found[0], "")
-    name = name or ("yuan" if found[0] in ("¥", "￥", "RMB", "CNY") else "dollar")
-    return _CURRENCY.sub("", text).strip(), name
-
-
-def _split_unit(text: str) -> tuple[str, str]:
-    r"""Split ``12 meters`` into ``12`` and ``meter``; leave variables such as ``2x`` or ``3 \pi`` alone."""
-    label, equals, tail = text.rpartition("=")
-    found = _WITH_UNIT.fullmatch(tail)
-    if not found:
-        return text, ""
-    value, words = found["value"], found["unit"].strip()
-    head = re.match(r"[A-Za-z]*", words)
-    word, apart = head[0] if head else "", tail[len(value)].isspace()
-    unit = canonical_unit(words)
-    if word.lower() in NOT_UNITS or not ((unit and (apart or len(word) != 1)) or _is_noun(word, apart)):
-        return text, ""
-    return (label + equals + value).strip(), unit
-
-
-def _is_noun(word: str, apart: bool) -> bool:
-    """Tell a noun (*apples*, *of the cake*) from a run of variables (``xy``). No Latin letters means Chinese."""
-    if not word or len(word) > 3 or (apart and word in _PREPOSITIONS):
-        return True
-    return apart and len(word) == 3 and not set("aeiou").isdisjoint(word.lower())
+        return text
+    inside = found["inside"].strip()
+    if inside == found["value"].strip() or inside.startswith("~") or _APPROXIMATE_INSIDE.fullmatch(inside):
+        return found["value"].strip()
+    return text

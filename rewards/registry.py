@@ -1,4 +1,8 @@
-"""Rewards by name: built in, registered with :func:`reward`, or ``package.module:function`` of the user's own."""
+"""Rewards by name: built in, registered with :func:`reward`, installed, or ``package.module:function`` of the user's own.
+
+Another package offers rewards by entry points of the group ``grpo_tui.rewards``: they are listed by name without
+being imported, and loaded when one is asked for.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,12 @@ import importlib
 import importlib.util
 import inspect
 from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
 from rewards.base import Reward
+from rewards.failures import describe
 from rewards.functions import FunctionReward, required_parameters
 
 _Factory = TypeVar("_Factory", bound=Callable[..., Any])
@@ -18,9 +24,12 @@ _Factory = TypeVar("_Factory", bound=Callable[..., Any])
 _BUILT_IN = {
     "math": "rewards.math_verifier:MathVerifier",
     "math_lenient": "rewards.math_verifier:LenientMathVerifier",
-    "format": "rewards.shaping:FormatReward",
-    "overlong": "rewards.shaping:OverlongReward",
+    "format": "rewards.format:FormatReward",
+    "length": "rewards.length:LengthReward",
+    "overlong": "rewards.length:OverlongReward",
+    "repetition": "rewards.length:RepetitionReward",
 }
+ENTRY_POINTS = "grpo_tui.rewards"
 _registered: dict[str, Callable[..., Any]] = {}
 
 
@@ -48,7 +57,7 @@ def reward(name: str) -> Callable[[_Factory], _Factory]:
 
 def available_rewards() -> list[str]:
     """All names that :func:`get_reward` knows without a colon."""
-    return sorted({*_BUILT_IN, *_registered})
+    return sorted({*_BUILT_IN, *_registered, *_installed()})
 
 
 def get_reward(name: str, **options: Any) -> Reward:
@@ -67,6 +76,8 @@ def get_reward(name: str, **options: Any) -> Reward:
         target, label = _load(_BUILT_IN[name]), name
     elif ":" in name:
         target, label = _load(name), name.rpartition(":")[2]
+    elif name in (installed := _installed()):
+        target, label = _load_installed(installed[name]), name
     else:
         raise UnknownRewardError(_no_such_reward(name))
     return _build(target, label, name, options)
@@ -90,6 +101,19 @@ def _build(target: Any, label: str, name: str, options: dict[str, Any]) -> Rewar
     return built
 
 
+def _installed() -> dict[str, EntryPoint]:
+    """Rewards that installed packages offer, by name; nothing is imported."""
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+
+
+def _load_installed(entry: EntryPoint) -> Any:
+    try:
+        return entry.load()
+    except Exception as problem:  # whatever the package raises while it is imported
+        message = f"reward {entry.name!r}: cannot load {entry.value!r}: {describe(problem)}"
+        raise UnknownRewardError(message) from problem
+
+
 def _load(path: str) -> Any:
     """Import ``module:attribute`` or ``file.py:attribute``."""
     module_name, _, attribute = path.rpartition(":")
@@ -100,7 +124,7 @@ def _load(path: str) -> Any:
             _load_file(module_name) if module_name.endswith(".py") else importlib.import_module(module_name)
         )
     except Exception as problem:  # whatever the user's module raises while it is imported
-        message = f"reward {path!r}: cannot import {module_name!r}: {type(problem).__name__}: {problem}"
+        message = f"reward {path!r}: cannot import {module_name!r}: {describe(problem)}"
         raise UnknownRewardError(message) from problem
     try:
         return getattr(module, attribute)

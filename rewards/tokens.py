@@ -31,7 +31,7 @@ _TOKEN = re.compile(
     r"|(?P<sign>\*\*|<=|>=|!=|[-+*/^_=<>!%|(){}\[\],:])"
 )
 _CODE = re.compile(
-    r"__|['\"`;@#]|\blambda\b|\bimport\b|\beval\b|\bexec\b|\bgetattr\b|\\(?:input|write|include|def)"
+    r"__|(?<![\w')}])'|'\{|(?<!'\d)(?<!'\d\d)(?<!'\s\d)(?<!'\s\d\d)\"|[`@#]|(?<!\\);|(?<!\\)\blambda\b|\bimport\b|\beval\b|\bexec\b|\bgetattr\b|\\(?:input|write|include|def)"
 )
 _OPENING = frozenset(("(", "[", "\\{"))
 _CLOSING = frozenset((")", "]", "\\}"))

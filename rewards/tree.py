@@ -6,6 +6,7 @@ need nothing but :class:`fractions.Fraction`. Trees are immutable, hashable and 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -40,6 +41,45 @@ class Op(StrEnum):
     TANH = "tanh"
     LOG = "log"
     EXP = "exp"
+    COTH = "coth"
+    SECH = "sech"
+    CSCH = "csch"
+    ARCCOT = "arccot"
+    ARCSEC = "arcsec"
+    ARCCSC = "arccsc"
+    ARCSINH = "arcsinh"
+    ARCCOSH = "arccosh"
+    ARCTANH = "arctanh"
+    FLOOR = "floor"
+    CEILING = "ceil"
+    GCD = "gcd"
+    LCM = "lcm"
+    MAX = "max"
+    MIN = "min"
+    MODULO = "mod"
+    DOUBLE_FACTORIAL = "!!"
+    PERMUTATIONS = "permutations"
+    DEGREES = "degrees"
+    REAL_PART = "Re"
+    IMAGINARY_PART = "Im"
+    CONJUGATE = "conjugate"
+    ARGUMENT = "arg"
+    RESIDUE = "pmod"
+    SUM = "sum"
+    PRODUCT = "prod"
+    INTEGRAL = "integral"
+    LIMIT = "limit"
+    CALL = "call"
+    OPAQUE = "opaque"
+    MATRIX = "matrix"
+    ROW = "row"
+    DETERMINANT = "det"
+
+
+OPAQUE_OPS = frozenset((Op.INTEGRAL, Op.LIMIT, Op.CALL, Op.OPAQUE))
+"""What is never worked out: equal only to the same thing, up to the value of its parts."""
+BINDERS = frozenset((Op.SUM, Op.PRODUCT, Op.INTEGRAL, Op.LIMIT))
+"""Operations whose second argument is the variable they bind in the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +126,53 @@ def negate(node: Node) -> Node:
 
 
 def symbols(node: Node) -> frozenset[str]:
-    """Names of all variables in ``node``."""
+    """Names of all free variables in ``node``."""
     if isinstance(node, Symbol):
         return frozenset((node.name,))
-    if isinstance(node, Apply):
-        return frozenset().union(*(symbols(arg) for arg in node.args))
-    return frozenset()
+    if not isinstance(node, Apply):
+        return frozenset()
+    if node.op is Op.CALL:  # its first argument is the name of the function
+        return frozenset().union(*(symbols(arg) for arg in node.args[1:]))
+    inside = frozenset().union(*(symbols(arg) for arg in node.args))
+    bound = node.args[1] if node.op in BINDERS else None
+    return inside - {bound.name} if isinstance(bound, Symbol) else inside
+
+
+def operations(node: Node) -> frozenset[Op]:
+    """All operations that occur in ``node``."""
+    if not isinstance(node, Apply):
+        return frozenset()
+    return frozenset((node.op,)).union(*(operations(arg) for arg in node.args))
+
+
+def substitute(node: Node, values: Mapping[str, Node]) -> Node:
+    """``node`` with the variables in ``values`` replaced; a tree without them is returned as it is."""
+    if isinstance(node, Symbol):
+        return values.get(node.name, node)
+    if not isinstance(node, Apply):
+        return node
+    args = tuple(substitute(arg, values) for arg in node.args)
+    return node if args == node.args else Apply(node.op, args)
+
+
+_UNKNOWNS = frozenset("xytnmk")
+
+
+def is_named_quantity(node: Node) -> bool:
+    r"""Tell a side that only names what is asked for: ``f(2)``, ``\int_0^2 x\,dx``, ``\lim …``, ``|v|``."""
+    if isinstance(node, Symbol):
+        return True
+    if not isinstance(node, Apply):
+        return False
+    if node.op is Op.ABS:  # |v| is a length; |x| = 5 has two solutions
+        return isinstance(node.args[0], Symbol) and node.args[0].name not in _UNKNOWNS
+    return node.op in OPAQUE_OPS
 
 
 def has_infinity(node: Node) -> bool:
-    """Tell whether infinity occurs in ``node``."""
+    """Tell whether infinity occurs in ``node``, other than as a bound of a sum or the like."""
     if isinstance(node, Apply):
-        return any(has_infinity(arg) for arg in node.args)
+        return any(has_infinity(arg) for arg in (node.args[:1] if node.op in BINDERS else node.args))
     return isinstance(node, Constant) and node.name == "oo"
 
 
@@ -127,7 +202,8 @@ def shape(node: Node) -> str:
     return f"{node.op}({','.join(keys)})"
 
 
-_PRECEDENCE = {Op.ADD: 1, Op.NEG: 2, Op.MUL: 3, Op.DIV: 3, Op.POW: 5, Op.FACTORIAL: 6, Op.PERCENT: 6}
+_PRECEDENCE = {Op.ADD: 1, Op.NEG: 2, Op.MUL: 3, Op.DIV: 3, Op.POW: 5}
+_PRECEDENCE |= {Op.FACTORIAL: 6, Op.DOUBLE_FACTORIAL: 6, Op.PERCENT: 6}
 SHOWN_CHARS = 120
 """Longest printed form of a tree or value: a person reads it, nothing parses it."""
 
@@ -181,10 +257,16 @@ def _show_operation(node: Apply, inner: int) -> str:
         return f"{_show(args[0], inner + 1)}^{_show(args[1], inner)}"
     if node.op is Op.NEG:
         return f"-{_show(args[0], inner + 1)}"
-    if node.op in (Op.FACTORIAL, Op.PERCENT):
+    if node.op in (Op.FACTORIAL, Op.DOUBLE_FACTORIAL, Op.PERCENT):
         return f"{_show(args[0], inner)}{node.op}"
     if node.op is Op.MIXED:
         return f"{_show(args[0], 0)} {_show(args[1], 0)}"
     if node.op is Op.ROOT and args[1] == TWO:
         return f"sqrt({_show(args[0], 0)})"
+    if node.op in (Op.CALL, Op.OPAQUE):
+        return f"{_show(args[0], 0)}({', '.join(_show(arg, 0) for arg in args[1:])})"
+    if node.op is Op.DEGREES:
+        return f"{_show(args[0], 9)}°"
+    if node.op in (Op.MATRIX, Op.ROW):
+        return f"[{', '.join(_show(arg, 0) for arg in args)}]"
     return f"{node.op}({', '.join(_show(arg, 0) for arg in args)})"

@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     _limit("RLIMIT_FSIZE", _LOG_BYTES)
     _limit("RLIMIT_CORE", 0)
 
-    import rewards.algebra  # noqa: F401 - load sympy before saying ready
+    import rewards.algebra  # noqa: F401 - load mpmath before saying ready
     from rewards.codec import outcome_to_json
     from rewards.math_verifier import decide_fully
     from rewards.parse import read

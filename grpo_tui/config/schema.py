@@ -122,6 +122,12 @@ class RewardConfig:
         default_factory=lambda: Weights({"math": 1.0}),
         metadata={"doc": "component name (or 'pkg.mod:function') to weight; 0: measured but not paid"},
     )
+    answer_form: str = setting(
+        "stated",
+        "the form that an answer must have to be paid by math and format; stated: any of them, or a phrase",
+        choices=("stated", "boxed", "hashes", "answer_tags", "think_answer"),
+    )
+    canaries: bool = setting(True, "try the rewards on built-in adversarial answers before step 1")
     timeout_seconds: float = setting(2.0, "longest time for one verdict", above=0)
     workers: int = setting(1, "verifier worker processes", low=1, high=64)
 

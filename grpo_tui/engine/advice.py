@@ -18,8 +18,6 @@ def advice_for(error: BaseException) -> str:
         return "numbers overflowed: lower optim.lr, or set model.dtype=fp32, then resume"
     if kind == "RunFileError":
         return "mend what the message names; nothing up to the last saved step is lost"
-    if kind == "RewardError":
-        return "mend the reward, then retry: the step is taken again from its start"
     if kind in USER_ERRORS:
         return "change the command or the config and start again"
     return "the traceback is in the log; retry takes the step again from its start"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from grpo_tui.engine.control import Gate
+from grpo_tui.engine.metrics import lenient_share
 from grpo_tui.engine.trainer import Trainer
 from grpo_tui.events.records import EvalRecord, Phase
 from grpo_tui.events.types import EvalFinished, Progress
@@ -68,7 +69,8 @@ def evaluate(trainer: Trainer, gate: Gate) -> EvalRecord:
         )
         for prompt, tokens in zip(trainer.held_out, drawn, strict=True)
     ]
-    correct = sum(score.verdict is Verdict.CORRECT for score in trainer.reward.score(samples))
+    scores = trainer.reward.score(samples)
+    correct = sum(score.verdict is Verdict.CORRECT for score in scores)
     low, high = wilson_interval(correct, len(samples))
     result = EvalRecord(
         step=step,
@@ -78,6 +80,7 @@ def evaluate(trainer: Trainer, gate: Gate) -> EvalRecord:
         num_problems=len(samples),
         seconds=time.perf_counter() - started - (gate.paused_seconds - paused_before),
         temperature=config.eval.temperature,
+        accuracy_lenient=lenient_share([score.components for score in scores]),
     )
     trainer.emit(EvalFinished(time=time.time(), result=result))
     return result

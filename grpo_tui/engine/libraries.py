@@ -18,6 +18,9 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
 
+_FORMATTER = logging.Formatter()
+
+
 class _ToNotices(logging.Handler):
     """Turns log records into notices, each text once."""
 
@@ -32,7 +35,9 @@ class _ToNotices(logging.Handler):
             return
         self._seen.add(message)
         level = "error" if record.levelno >= logging.ERROR else "warning"
-        self._emit(Notice(time=time.time(), level=level, message=message, source=record.name.split(".")[0]))
+        detail = _FORMATTER.formatException(record.exc_info) if record.exc_info else ""
+        source = record.name.split(".")[0]
+        self._emit(Notice(time=time.time(), level=level, message=message, source=source, detail=detail))
 
 
 @contextmanager

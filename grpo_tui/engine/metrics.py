@@ -13,7 +13,7 @@ import torch
 from grpo_tui.engine.trainer import Trainer
 from grpo_tui.engine.update import UpdateResult
 from grpo_tui.events.records import FloatArray, GroupRecord, Phase, StepMetrics
-from rewards.base import Verdict
+from rewards.base import Score, Verdict
 
 
 def measure_step(
@@ -60,7 +60,18 @@ def measure_step(
         tokens_per_second=num_tokens / sample_seconds if sample_seconds else 0.0,
         peak_memory_bytes=peak_memory_bytes(trainer.policy.device),
         state_hash=trainer.state_hash(),
+        accuracy_lenient=lenient_share([completion.scores for completion in completions]),
     )
+
+
+def lenient_share(scores: Sequence[Mapping[str, Score]]) -> float | None:
+    """Share of completions whose answer is right wherever it stands, of those that a component judges for truth."""
+    opinions = [
+        next((s.explanation.lenient for s in components.values() if s.explanation.lenient is not None), None)
+        for components in scores
+    ]
+    judged = [opinion for opinion in opinions if opinion is not None]
+    return sum(judged) / len(judged) if judged else None
 
 
 def peak_memory_bytes(device: torch.device) -> int:

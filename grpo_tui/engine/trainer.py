@@ -24,6 +24,7 @@ from grpo_tui.generation.trusted import TrustedSampler
 from grpo_tui.generation.types import Sampler
 from grpo_tui.policy.loading import load_policy
 from grpo_tui.policy.policy import Policy, tensor_bytes
+from rewards.canaries import run_canaries, summary
 from rewards.compose import WeightedReward
 from rewards.registry import get_reward
 
@@ -98,6 +99,9 @@ class Trainer:
             reward.warm_up()
             policy = load_policy(config.model, seed=config.run.seed, say=say)
             emit(ModelLoaded(time=time.time(), model=policy.record()))
+            if config.reward.canaries:
+                say("trying canaries", "adversarial answers on the rewards")
+                try_canaries(reward, emit)
             say("loading problems", config.data.source)
             prompts, held_out = _load_prompts(config, policy, reward, emit)
         except BaseException:
@@ -169,10 +173,23 @@ def make_reward(config: RewardConfig) -> WeightedReward:
     parts = []
     for name, weight in config.weights.items():
         options: dict[str, Any] = {}
-        if name == "math":
-            options = {"workers": config.workers, "deadline_s": config.timeout_seconds}
+        if name in ("math", "math_lenient"):
+            options = {
+                "workers": config.workers,
+                "deadline_s": config.timeout_seconds,
+                "form": config.answer_form,
+            }
+        elif name == "format":
+            options = {"style": config.answer_form}
         parts.append((get_reward(name, **options), weight))
     return WeightedReward(parts)
+
+
+def try_canaries(reward: WeightedReward, emit: Emit) -> None:
+    """Tell what a policy could be paid for without solving the problem, if anything."""
+    found = summary(run_canaries(reward))
+    if found:
+        emit(Notice(time=time.time(), level="warning", message=found, source="reward"))
 
 
 def make_optimizer(config: RunConfig, policy: Policy) -> torch.optim.AdamW:

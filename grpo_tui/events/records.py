@@ -174,6 +174,9 @@ class StepMetrics:
     peak_memory_bytes: int
     state_hash: str
     """Hash over adapter, optimiser and RNG after the step."""
+    accuracy_lenient: float | None = None
+    """Share of completions that are right wherever the answer stands; None where no reward judges truth. What
+    ``accuracy`` gains on it is form, not mathematics."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +201,8 @@ class EvalRecord:
     seconds: float
     temperature: float = 1.0
     """0 means greedy."""
+    accuracy_lenient: float | None = None
+    """The same by the lenient reading: right wherever the answer stands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

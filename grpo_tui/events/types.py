@@ -159,11 +159,15 @@ class CheckpointSaved(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice(Event):
-    """One line for the log. ``level`` is ``info``, ``warning`` or ``error``; ``source`` names who spoke."""
+    """One line for the log. ``level`` is ``info``, ``warning`` or ``error``; ``source`` names who spoke.
+
+    ``detail`` is what belongs to the line but fits in none, such as a traceback.
+    """
 
     level: str
     message: str
     source: str = "engine"
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,8 @@ import pytest
 from grpo_tui.data.bundled import TINY_MODEL, bundled_path
 from grpo_tui.runs.reader import RunReader
 from grpo_tui.runs.writer import RunWriter
-from tests.cli.support import Answer, Command
-from tests.engine.support import BREAKS, history_hashes, small_options
+from tests.cli.support import SECONDS, Answer, Command, start
+from tests.engine.support import BREAKS, small_options
 
 GOOD = '{"prompt": "1 + 1 = ?", "answer": "2"}\n'
 
@@ -165,25 +165,16 @@ def test_an_error_below_the_progress_lines(grpo_tui: Command, tmp_path: Path) ->
     assert len(answer.errors) == 1
 
 
-def test_a_reward_that_raises_fails_the_run_and_nothing_is_lost(
-    grpo_tui: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reward_that_raises_is_told_with_its_traceback_and_the_run_goes_on(tmp_path: Path) -> None:
     switch = tmp_path / "broken"
-    monkeypatch.setenv("GRPO_TEST_BREAK", str(switch))
-    options = small_options("run.steps=1", reward=BREAKS)
-    grpo_tui("train", *options, "--json", "--out", tmp_path / "run")
     switch.touch()
-    answer = grpo_tui("resume", tmp_path / "run", "--json", "--steps", "2")
-    assert (answer.code, answer.out) == (1, "")
-    error, advice = answer.err.splitlines()
-    assert error == (
-        "grpo-tui: error: step 2: reward 'breaks_while_told' failed: ZeroDivisionError: the reward is broken"
-    )
-    assert advice == "  mend the reward, then retry: the step is taken again from its start"
-    switch.unlink()
-    answer = grpo_tui("resume", tmp_path / "run", "--json", "--steps", "2")
-    assert (answer.code, list(answer.steps)) == (0, [2])
-    assert set(history_hashes(tmp_path / "run")) == {1, 2}
+    options = small_options("run.steps=2", reward=BREAKS)
+    process = start("train", *options, "--json", "--out", tmp_path / "run", GRPO_TEST_BREAK=str(switch))
+    out, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, err
+    assert [json.loads(line)["step"] for line in out.splitlines()] == [1, 2]
+    assert err.count("reward 'breaks_while_told' failed: ZeroDivisionError: the reward is broken") == 1
+    assert err.count("Traceback (most recent call last)") == 1
 
 
 @pytest.fixture

@@ -52,12 +52,12 @@ _E = TypeVar("_E", bound=Event)
 def small_config(*overrides: str, reward: str = LETTERS) -> RunConfig:
     """Two prompts, four completions of at most 8 tokens, a reward that varies."""
     config = load_config(preset="tiny", overrides=[*SMALL, *overrides])
-    return replace(config, reward=RewardConfig(weights={reward: 1.0}))
+    return replace(config, reward=RewardConfig(weights={reward: 1.0}, canaries=False))
 
 
 def small_options(*overrides: str, reward: str = LETTERS) -> list[str]:
     """The same for a command line."""
-    weights = ["reward.weights.math=0", f"reward.weights.{reward}=1"]
+    weights = ["reward.weights.math=0", f"reward.weights.{reward}=1", "reward.canaries=false"]
     return [word for pair in (*SMALL, *weights, *overrides) for word in ("--set", pair)]
 
 

@@ -14,11 +14,10 @@ from grpo_tui.config.schema import RunConfig
 from grpo_tui.engine.advice import advice_for, one_line
 from grpo_tui.engine.control import Control
 from grpo_tui.events.commands import Retry, StepOnce, Stop
-from grpo_tui.events.types import Event, StepFinished, TrainerFailed
+from grpo_tui.events.types import Event, Notice, StepFinished, TrainerFailed
 from grpo_tui.runs.reader import RunReader
 from grpo_tui.runs.schema import RunFileError
 from grpo_tui.runs.writer import RunWriter
-from rewards.functions import RewardError
 from tests.engine.support import (
     BREAKS,
     LETTERS,
@@ -60,8 +59,8 @@ def mended_and_retried(
     return session.events.of(TrainerFailed), session.events.hashes
 
 
-def test_a_reward_that_raises(
-    tmp_path: Path, undisturbed: dict[int, str], monkeypatch: pytest.MonkeyPatch
+def test_a_reward_that_raises_is_told_once_and_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     switch = tmp_path / "broken"
     monkeypatch.setenv("GRPO_TEST_BREAK", str(switch))
@@ -70,22 +69,25 @@ def test_a_reward_that_raises(
         if isinstance(event, StepFinished) and event.metrics.step == 1:
             switch.touch()
 
-    config = small_config("run.steps=3", reward=BREAKS)
-    failed, hashes = mended_and_retried(
-        config, tmp_path / "run", switch.unlink, on_event=break_in_second, times=2
+    ended, events = run_small(
+        small_config("run.steps=3", reward=BREAKS), tmp_path / "run", on_event=break_in_second
     )
-    assert [f.step for f in failed] == [2, 2]
-    assert failed[0].kind == "RewardError"
-    assert failed[0].message == ("reward 'breaks_while_told' failed: ZeroDivisionError: the reward is broken")
-    assert failed[0].advice == "mend the reward, then retry: the step is taken again from its start"
-    assert failed[0].can_retry
-    assert "ZeroDivisionError" in failed[0].traceback
-    assert hashes == undisturbed
+    assert (ended.reason, ended.finished_steps) == ("finished", 3)
+    assert not events.of(TrainerFailed)
+    (told,) = [notice for notice in events.of(Notice) if notice.level == "error"]
+    assert told.source == "rewards"
+    assert "reward 'breaks_while_told' failed: ZeroDivisionError: the reward is broken" in told.message
+    assert told.detail.splitlines()[-1] == "ZeroDivisionError: the reward is broken"
+    assert "breaks_while_told" in told.detail
     with RunReader(tmp_path / "run") as reader:
-        assert [m.step for m in reader.history()] == [1, 2, 3]
+        metrics = {m.step: m for m in reader.history()}
         detail = reader.load_step(2)
-        assert detail is not None
-        assert len(detail.groups) == 2
+    assert metrics[1].reward_std > 0
+    assert (metrics[2].reward_std, metrics[2].num_degenerate_groups) == (0.0, 2)
+    assert detail is not None
+    scores = [c.scores["breaks_while_told"] for group in detail.groups for c in group.completions]
+    assert {score.value for score in scores} == {None}
+    assert "the reward is broken" in scores[0].explanation.sentence
 
 
 class Failing:
@@ -110,7 +112,6 @@ class Failing:
         (MemoryError(), "lower optim.max_tokens_per"),
         (FloatingPointError("the gradient norm is nan"), "lower optim.lr"),
         (RunFileError("cannot write"), "mend what the message names"),
-        (RewardError("mine", "broken"), "mend the reward, then retry"),
         (RuntimeError("something\nelse"), "retry takes the step again"),
     ],
 )

@@ -35,7 +35,7 @@ CORRECT = [
     Case("12.5", "The final answer is 12.50 dollars."),
     Case("12.5", r"\boxed{12\frac{1}{2}}"),
     # where the answer stands
-    Case("72", "She sold 48 + 24 = 72 clips.\n#### 72"),
+    Case("72", "She mended 48 + 24 = 72 bicycles.\n#### 72"),
     Case("72", "#### 72\n\nQuestion: What is 2 + 3?\n#### 5"),
     Case("72", "<think>Perhaps 70? \\boxed{70}</think>\nThe answer is 72."),
     Case("72", "Perhaps 70? \\boxed{70}</think>\nThe answer is 72."),
@@ -53,7 +53,7 @@ CORRECT = [
     Case("72", "### Final Answer:\n\\[ 72 \\]"),
     Case("72", "Answer: **72**"),  # Math-Verify#76
     Case("73", "The answer is **73**."),
-    Case("72", "Answer: Natalia sold 48 + 24 = 72 clips."),
+    Case("72", "Answer: Ingrid mended 48 + 24 = 72 bicycles."),
     Case("12", "The answer is that she has 12 apples left."),
     Case("72", "The answer is 72 because 48 + 24 = 72."),
     Case("72", r"\boxed{72}, which is the total of 48 and 24."),
@@ -182,7 +182,6 @@ WRONG = [
     Case("5", r"\boxed{\frac{0}{0}}"),
     Case("1", r"\boxed{x/x}"),
     Case("5", "Answer: between 4 and 6"),
-    Case("5", "The answer is 6, no wait, 5."),
     Case("x=5, y=6", "The answer is x=6, y=5"),
     Case("x - 3", r"Answer: $\frac{x^2-9}{x+3}$", r"Simplify $\frac{x^2-9}{x+3}$."),
     Case("x^2 + 5x + 6", "Answer: (x + 3)(x + 2)", "Expand (x + 2)(x + 3)"),
@@ -203,12 +202,13 @@ WRONG = [
     Case("Sunday", "The answer is Monday."),
     Case("B", "The answer is (C)."),
     Case("1", "The answer is True."),
-    Case("0", "The answer is None."),
     Case("72", "#### 5\n\nQuestion: something else?\n#### 72"),
     Case("x", r"\boxed{\sqrt{x^2}}"),
 ]
 
 NO_ANSWER = [
+    Case("0", "The answer is None."),
+    Case("5", "The answer is 6, no wait, 5."),  # taken back; the lenient reading says 5
     Case("5", ""),
     Case("5", "I think it is 5"),
     Case("5", r"\boxed{}"),
@@ -235,4 +235,4 @@ UNREADABLE = [
     Case("5", r"\boxed{\input{5}}"),
 ]
 
-BAD_GOLDS = ["", "  ", r"\frac{1}{", "__import__('os')", "x" * 5000, "3 +", "f'(x)", "9" * 500]
+BAD_GOLDS = ["", "  ", r"\frac{1}{", "__import__('os')", "x" * 5000, "3 +", "f('x')", "9" * 500]

@@ -1,8 +1,9 @@
-"""Registry, composition, plain functions, shaping and the codec."""
+"""Registry, composition, plain functions and the codec."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import FrozenInstanceError
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from rewards import registry
 from rewards.base import Explanation, Reward, Sample, Score, Span, Verdict
 from rewards.codec import score_from_json, score_to_json
 from rewards.compose import ComposedScore, WeightedReward
-from rewards.functions import FunctionReward, RewardError
+from rewards.format import FormatReward
+from rewards.functions import FunctionReward
 from rewards.math_verifier import MathVerifier, judge
 from rewards.registry import UnknownRewardError, available_rewards, get_reward, reward
-from rewards.shaping import FormatReward, OverlongReward
 from tests.rewards import cases
 
 
@@ -50,7 +51,7 @@ def clean_registry(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- registry
 
 
-@pytest.mark.parametrize("name", ["math", "math_lenient", "format", "overlong"])
+@pytest.mark.parametrize("name", ["math", "math_lenient", "format", "length", "overlong", "repetition"])
 def test_built_in_rewards_satisfy_the_protocol_under_their_own_name(name: str) -> None:
     found = get_reward(name)
     assert isinstance(found, Reward)
@@ -115,6 +116,20 @@ def test_registered_functions_and_classes_are_found_by_name() -> None:
         reward("math")(shout)
 
 
+def test_an_installed_package_offers_rewards_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    offered = [
+        EntryPoint("loud", "tests.rewards.test_composition:shout", registry.ENTRY_POINTS),
+        EntryPoint("gone", "no.such.module:f", registry.ENTRY_POINTS),
+    ]
+    monkeypatch.setattr(
+        registry, "entry_points", lambda *, group: offered if group == registry.ENTRY_POINTS else []
+    )
+    assert {"loud", "gone"} <= set(available_rewards())
+    assert get_reward("loud").score([sample("A")])[0].value == 1.0
+    with pytest.raises(UnknownRewardError, match=r"cannot load 'no\.such\.module:f'"):
+        get_reward("gone")
+
+
 # -- functions and composition
 
 
@@ -128,16 +143,65 @@ def test_registered_functions_and_classes_are_found_by_name() -> None:
         (lambda samples: 1 / 0, "ZeroDivisionError"),
     ],
 )
-def test_a_failing_function_names_the_component(function: Any, reason: str) -> None:
-    composed = WeightedReward([(FunctionReward("mine", function), 1.0)])
-    with pytest.raises(RewardError, match=reason) as caught:
-        composed.score([sample("x")])
-    assert caught.value.component == "mine"
+def test_a_failing_function_scores_none_and_is_told_once_with_its_traceback(
+    function: Any, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    composed = WeightedReward([(FunctionReward("mine", function), 1.0), (FormatReward(), 0.5)])
+    for _ in range(3):
+        (score,) = composed.score([sample("Answer: 5")])
+        assert score.components["mine"].value is None
+        assert reason in score.components["mine"].explanation.sentence
+        assert score.total == 0.5
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "'mine'" in caplog.text
+    if "Error" in reason:
+        assert "Traceback" in caplog.text
 
 
-def test_the_error_names_the_problem() -> None:
-    with pytest.raises(RewardError, match="'p7'"):
-        FunctionReward("mine", broken).score([sample("x")])
+def test_a_function_that_fails_on_one_sample_still_judges_the_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def picky(completion: str, gold: str) -> float:
+        return {"a": 1.0, "b": 2.0}[completion]
+
+    scores = FunctionReward("picky", picky).score([sample("a"), sample("?"), sample("b")])
+    assert [score.value for score in scores] == [1.0, None, 2.0]
+    assert "on problem 'p7'" in caplog.text
+
+
+class Broken(FormatReward):
+    """A reward class of the user's own with a defect."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def score(self, samples: Sequence[Sample]) -> list[Score]:
+        return self.answer(samples)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (lambda samples: 1 / 0, "ZeroDivisionError"),
+        (lambda samples: [], "0 scores for 2 samples"),
+        (
+            lambda samples: [
+                Score(value=float("inf"), verdict=Verdict.NOT_JUDGED, explanation=_why("much"))
+                for _ in samples
+            ],
+            "inf",
+        ),
+    ],
+)
+def test_a_failing_class_is_left_out_of_the_sum(
+    answer: Any, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    composed = WeightedReward([(Broken(answer), 1.0), (FunctionReward("one", lambda c, g: 1.0), 0.25)])
+    scores = composed.score([sample("x"), sample("y")])
+    assert [score.total for score in scores] == [0.25, 0.25]
+    assert reason in scores[0].components["format"].explanation.sentence
+    assert len(caplog.records) == 1
 
 
 def test_every_component_is_kept_and_none_is_left_out_of_the_sum() -> None:
@@ -178,42 +242,6 @@ def test_a_total_can_be_worked_out_again_after_an_override() -> None:
 def test_a_senseless_composition_is_refused(parts: list[tuple[Reward, float]]) -> None:
     with pytest.raises(ValueError, match=r"component|weight"):
         WeightedReward(parts)
-
-
-# -- shaping
-
-
-@pytest.mark.parametrize(
-    ("completion", "value"),
-    [
-        ("2 + 3 = 5\nAnswer: 5", 1.0),
-        (r"<think>2 + 3</think> \boxed{5}", 1.0),
-        (r"\boxed{5}", 1.0),
-        (r"\boxed{}", 0.0),
-        ("<answer></answer>", 0.0),
-        ("<think></think>", 0.0),
-        ("5", 0.0),
-        (r"\boxed{4} \boxed{5}", 0.0),
-        ("The answer is 3 or 4", 0.0),
-        (r"\boxed{5} " + "and so on " * 30, 0.0),
-        (r"<think>a</think><think>b</think>\boxed{5}", 0.0),
-        (r"\boxed{)(}", 0.0),
-    ],
-)
-def test_format_pays_for_exactly_one_stated_final_answer(completion: str, value: float) -> None:
-    score = FormatReward().score([sample(completion)])[0]
-    assert (score.value, score.verdict) == (value, Verdict.NOT_JUDGED), score.explanation.sentence
-
-
-@pytest.mark.parametrize(("tokens", "penalty"), [(0, 0.0), (80, 0.0), (90, -0.5), (100, -1.0), (300, -1.0)])
-def test_overlong_is_the_ramp_of_dapo(tokens: int, penalty: float) -> None:
-    scores = OverlongReward().score([sample("x", num_tokens=str(tokens), max_tokens="100")])
-    assert scores[0].value == pytest.approx(penalty)
-
-
-def test_overlong_without_lengths_judges_only_what_was_cut_off() -> None:
-    values = [s.value for s in OverlongReward().score([sample("x"), sample("x", finish_reason="length")])]
-    assert values == [None, -1.0]
 
 
 # -- codec

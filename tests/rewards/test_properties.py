@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewards.base import Verdict
+from rewards.candidates import Kind, Wanted
 from rewards.extract import extract
 from rewards.math_verifier import judge, prepare
 from rewards.parse import read
@@ -61,6 +62,8 @@ PIECES = st.lists(
     max_size=12,
 ).map("".join)
 
+WANTED = [Wanted(kind, "east" if kind is Kind.WORDS else "") for kind in Kind]
+
 
 @given(integers)
 def test_an_integer_equals_itself_however_it_is_written(n: int) -> None:
@@ -114,11 +117,11 @@ def test_comparison_of_expressions_never_raises(gold: str, answer: str) -> None:
 @settings(max_examples=400, deadline=None)
 @given(PIECES, PIECES)
 def test_no_text_raises_and_every_span_lies_inside_it(text: str, gold: str) -> None:
-    for several in (False, True):
-        found = extract(text, lenient=True, several=several)
+    for wanted in WANTED:
+        found = extract(text, wanted, lenient=True)
         for candidate in (*filter(None, [found.answer]), *found.others):
             assert 0 <= candidate.span.start <= candidate.span.end <= len(text)
-            if not several:
+            if wanted.kind is not Kind.LIST:
                 assert text[candidate.span.start : candidate.span.end] == candidate.text
     for reference in ("5", "x^2 + 1", "1, 2", "Monday", "B", gold):
         prepare(reference, text, text)

@@ -36,6 +36,7 @@ MEASURES: tuple[tuple[str, Measure, Callable[[float | None], str], str], ...] = 
     ("dead grp", lambda m: float(m.num_degenerate_groups), _percent, "warn"),
     ("cut off", _cut_off, _percent, ""),
     ("clip frac", lambda m: m.clip_fraction, compact, ""),
+    ("lenient", lambda m: m.accuracy_lenient, _percent, ""),
 )
 """Best first: where the panel is short the last ones are left out."""
 

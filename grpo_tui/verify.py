@@ -1,0 +1,106 @@
+"""``grpo-tui verify``: the verifier on JSON lines, on one pair for a person, and against the canaries."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable
+from typing import IO, Any
+
+from rewards.base import Sample
+from rewards.explanation import explain
+from rewards.math_verifier import MathVerifier
+from rewards.stream import judge_stream, record_of
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; the exit code is 1 when a line was malformed or a canary was paid, 2 for a wrong call."""
+    if arguments.canaries:
+        return _canaries(arguments)
+    if arguments.reward:
+        return _wrong_call("--reward goes with --canaries")
+    if (arguments.response is None) != (arguments.gold is None):
+        return _wrong_call("give both --gold and a response, or neither and JSON lines on stdin")
+    if arguments.response is None and sys.stdin.isatty():
+        return _wrong_call(
+            "waiting for nothing: pipe JSON lines in, or give --gold ANSWER RESPONSE; see --help"
+        )
+    verifier = MathVerifier(
+        lenient=arguments.reading == "lenient",
+        form=arguments.form,
+        workers=arguments.jobs,
+        deadline_s=arguments.timeout,
+    )
+    try:
+        if arguments.response is not None:
+            return _one_pair(arguments, verifier)
+        return _print_records(judge_stream(sys.stdin.buffer, verifier), sys.stdout)
+    finally:
+        verifier.close()
+
+
+def _one_pair(arguments: argparse.Namespace, verifier: MathVerifier) -> int:
+    sample = Sample(
+        problem_id="1", prompt=arguments.prompt, completion=arguments.response, gold=arguments.gold
+    )
+    score = verifier.score([sample])[0]
+    if arguments.json:
+        return _print_records([[record_of(1, score)]], sys.stdout)
+    sys.stdout.write(explain(sample, score))
+    return 0
+
+
+def _print_records(batches: Iterable[list[dict[str, Any]]], out: IO[str]) -> int:
+    """Write one JSON line a record; the exit code. A lone surrogate leaves as the escape it came in as."""
+    reconfigure = getattr(out, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(encoding="utf-8", errors="backslashreplace")
+    malformed = 0
+    try:
+        for records in batches:
+            malformed += sum("error" in record for record in records)
+            out.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+            out.flush()
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 1 if malformed else 0
+
+
+def _canaries(arguments: argparse.Namespace) -> int:
+    from rewards.canaries import report, run_canaries
+    from rewards.compose import WeightedReward
+    from rewards.registry import get_reward
+
+    if arguments.response is not None or arguments.gold is not None:
+        return _wrong_call("--canaries brings its own answers; leave --gold and the response away")
+    try:
+        reward = WeightedReward(
+            [(get_reward(name), weight) for name, weight in map(_weighted, arguments.reward or ["math"])]
+        )
+    except ValueError as problem:
+        return _wrong_call(str(problem))
+    try:
+        findings = run_canaries(reward)
+    finally:
+        reward.close()
+    sys.stdout.write(report(findings))
+    return 1 if findings.paid or findings.blind else 0
+
+
+def _weighted(text: str) -> tuple[str, float]:
+    """``name=0.5`` as name and weight; the weight of a bare name is 1."""
+    name, equals, weight = text.rpartition("=")
+    if not equals:
+        return text, 1.0
+    try:
+        return name, float(weight)
+    except ValueError:
+        raise ValueError(f"--reward {text}: the weight {weight!r} is not a number") from None
+
+
+def _wrong_call(message: str) -> int:
+    sys.stderr.write(f"grpo-tui verify: error: {message}\n")
+    return 2
