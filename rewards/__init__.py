@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from rewards.compose import ComposedScore, WeightedReward
     from rewards.explanation import explain
     from rewards.failures import RewardError
-    from rewards.math_verifier import MathVerifier, judge
+    from rewards.judging import judge
+    from rewards.math_verifier import MathVerifier
     from rewards.registry import UnknownRewardError, available_rewards, get_reward, reward
 
 __all__ = [
@@ -49,7 +50,8 @@ _HOMES = {
     ),
     **dict.fromkeys(["score_from_json", "score_to_json"], "rewards.codec"),
     **dict.fromkeys(["ComposedScore", "WeightedReward"], "rewards.compose"),
-    **dict.fromkeys(["MathVerifier", "judge"], "rewards.math_verifier"),
+    "MathVerifier": "rewards.math_verifier",
+    "judge": "rewards.judging",
     **dict.fromkeys(["UnknownRewardError", "available_rewards", "get_reward", "reward"], "rewards.registry"),
     "RewardError": "rewards.failures",
     "explain": "rewards.explanation",

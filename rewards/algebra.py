@@ -1,4 +1,4 @@
-"""The full oracle: expressions up to identity, by values to many digits. Meant for a worker process with a deadline.
+"""Expressions up to identity by values to many digits, with mpmath. Meant for a worker process with a deadline.
 
 Exact arithmetic decides first. Else both sides are evaluated at several points, to so many digits that values which
 differ in any digit of a part written down differ visibly; what agrees to half of them at every point is one expression.
@@ -22,6 +22,9 @@ from rewards.precise import Evaluator, Undefined, is_complex
 from rewards.readings import through_readings
 from rewards.tree import Node, size, symbols
 
+AGREES = "agrees at test points"
+AGREES_SO_FAR = "agrees to many digits"
+"""The rules of what only agrees, for good or for want of more digits: :mod:`rewards.sympy_oracle` looks for a proof."""
 _BASE_DIGITS = 60
 _MAX_EXTRA_DIGITS = 600
 _LARGE = 60
@@ -29,11 +32,12 @@ _MAX_GIANTS = 2
 
 
 def same_by_algebra(gold: Node, answer: Node) -> Outcome:
-    """Decide whether two trees have one value, by exact arithmetic where that is enough and by algebra where not."""
-    return through_readings(gold, answer, _decide)
+    """Decide whether two trees have one value, under every reading of an ambiguous notation; never imports sympy."""
+    return through_readings(gold, answer, same_by_values)
 
 
-def _decide(gold: Node, answer: Node) -> Outcome:
+def same_by_values(gold: Node, answer: Node) -> Outcome:
+    """Decide under the plain reading, by exact arithmetic where that is enough and at test points where not."""
     try:
         return decide_exactly(gold, answer)
     except NeedsAlgebra:
@@ -45,7 +49,7 @@ def _decide(gold: Node, answer: Node) -> Outcome:
     with mpmath.workdps(_BASE_DIGITS + 2 * min(extra, _MAX_EXTRA_DIGITS)):
         outcome = _compare(gold, answer)
     if outcome.correct and extra > _MAX_EXTRA_DIGITS:
-        return undecided("not decided", "they agree to many digits, but their parts have many more")
+        return undecided(AGREES_SO_FAR, "they agree to many digits, but their parts have many more")
     return outcome
 
 
@@ -53,7 +57,10 @@ def _against_decimal(literal: tuple[Fraction, int], answer: Node) -> Outcome:
     value, places = literal
     try:
         with mpmath.workdps(_BASE_DIGITS):
-            given = Evaluator({}, real=not is_complex(answer)).value(answer)
+            evaluator = Evaluator({}, real=not is_complex(answer))
+            given = evaluator.value(answer)
+            if evaluator.has_stand_in:
+                return wrong("not worked out", "something in it has no known value")
             gap = abs(given - mpmath.mpf(value.numerator) / value.denominator)
             agrees = gap * 2 * mpmath.mpf(10) ** places <= 1
             shown = mpmath.nstr(given, 8)
@@ -110,7 +117,7 @@ def _at_points(
     if not ratios:
         return None
     digits = mpmath.mp.dps // 2
-    return right("agrees at test points", f"they agree to {digits} digits at every test point")
+    return right(AGREES, f"they agree to {digits} digits at every test point")
 
 
 def _value(node: Node, at: Mapping[str, Any], real: bool) -> Any:

@@ -18,7 +18,7 @@ MATH = re.compile(
     r"|(?<![\\\d])\$(?!\s)[^$\n]{1,400}(?<![\s\\])\$(?!\d)"
 )
 NOT_BUT = re.compile(
-    r"(?:\bnot|n't|不是)\s*\$?[^,.\n，]{1,40}?[,，]?\s*(?:\bbut(?: rather)?\b|(?<=, )it(?:'s| is)\b|\brather\b|而是)\s*",
+    r"(?:\bnot|n't|不是)\s*\$?(?:\$[^$\n]{1,40}\$|[^,.\n，]{1,40}?)[,，]?\s*(?:\bbut(?: rather)?\b|(?<=, )it(?:'s| is)\b|\brather\b|而是)\s*",
     re.I,
 )
 NOT_AFTER = re.compile(
@@ -234,6 +234,10 @@ def _plain_number(part: str, wanted: Wanted) -> tuple[int, int] | None:
 
 _TURNED = re.compile(r"(?:^|[\s,:])([-−]?[$]?\d[\d.,/]*)\s*=\s*[A-Za-z]$")
 _TIMES = re.compile(r"(?<=[\d)%a-z])\s*[xX]\s*(?=[$\d(.])")
+_NAMED_SET = re.compile(
+    r"\bno (?:real |integer |positive )?(?:solutions?|roots?)\b|\ball real numbers\b|无(?:实数)?解|全体实数",
+    re.I,
+)
 _INFINITY = re.compile(r"\binfinity\b|∞", re.I)
 _TWO_UNKNOWNS = re.compile(
     r"(?<![A-Za-z])[A-Za-z]\s*=\s*[^=,]{1,30}(?:,|;|\band\b|\bor\b|和|或|，)\s*(?:and\s+|or\s+)?[A-Za-z]\s*=[^=]*$"
@@ -339,6 +343,9 @@ def _delimiter(formula: str) -> int:
 
 def _plain_formula(part: str, wanted: Wanted) -> tuple[int, int] | None:
     """A formula without delimiters: what follows the last verb, or the whole where there are no words."""
+    named = _NAMED_SET.search(part)
+    if named:
+        return named.span()
     words = re.findall(r"(?<![A-Za-z\\])[A-Za-z]{3,}", part)
     start = 0
     if words:

@@ -53,6 +53,7 @@ _JOINT = re.compile(
     r"(?:(?:case|part|root|solution)\s*\(?\w{1,3}\)?\s*[:.)]\s*)?\$*\\?[(\[]?\s*(?:[A-Za-z](?:_\{?\w\}?)?\s*[=:]\s*)?\$*",
     re.I,
 )
+_SPACING = re.compile(r"\\q?quad(?![A-Za-z])|\\[,;:! ]|\\text\{|\}")
 _LOOSE_OR = re.compile(r"\bor\b|或", re.I)
 _SENTENCE_OR_NUMBER = re.compile(r"\d|[.。]\s")
 _LABEL = re.compile(r"([A-Za-z](?:_\{?\w\}?)?)\s*=\s*\$*\s*$")
@@ -139,6 +140,7 @@ def _joint(text: str, left: Candidate, right: Candidate) -> str | None:
         return None
     opening = _OPENING.search(between)
     between = between[: opening.start()] if opening and opening.end() == len(between) else between
+    between = _SPACING.sub(" ", between)
     if left.after:
         between = between.replace(left.after.strip(), "", 1)
     found = _JOINT.fullmatch(between)

@@ -17,7 +17,7 @@ _GROUPED = r"\d{1,3}(?:(?:,|\{,\}|\\,|\\!|,\\!|[\u00a0\u2009\u202f])\d{3})+(?!\d
 _CLOCK = r"\d{1,2}:\d{2}(?::\d{2})?\s?(?:[ap]\.?\s?m\.?(?![a-z]))?"
 NUMBER = re.compile(
     r"(?<![A-Za-z0-9_.^])(?:[-−+]|负)?(?:(?:US|CA|AU|HK|R)?\\?[$€£¥￥₹]\s?[-−]?)?"
-    rf"(?:{_CLOCK}|(?:{_GROUPED}|\d+)(?:\.\d+)?(?!\d*(?:st|nd|rd|th)\b)(?:(?:\s?/\s?|(?:\s|-|\sand\s)\d+/)\d+|\s?[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒])?|\.\d+|[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒])(?:\s?(?:π|\\pi(?![a-z])|pi\b))?"
+    rf"(?:{_CLOCK}|(?:{_GROUPED}|\d{{1,3}}(?: \d{{3}})+(?![\d.])|\d+)(?:\.\d+|,\d{{1,2}}(?![\d,]))?(?!\d*(?:st|nd|rd|th)\b)(?:(?:\s?/\s?|(?:\s|-|\sand\s)\d+/)\d+|\s?[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒])?|\.\d+|[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒])(?:\s?(?:π|\\pi(?![a-z])|pi\b))?"
     r"(?:\s?(?:[x×*]|\\times|\\cdot)\s?10\s?\^\s?\{?[-−]?\d+\}?)?"
     r"(?:\s?\\?[%％‰°]|\s(?:percent|per cent)\b|\s?(?:hundred|thousand|million|billion|trillion|dozen)\b|[百千万亿](?![克米瓦]))*",
     re.I,
@@ -70,7 +70,7 @@ _ARITHMETIC_BEFORE = re.compile(
     r"\b(?:half|twice|thrice|double|triple|third|quarter|square|cube|root|sum|product|difference|quotient|factorial|log|sine|cosine|tangent"
     r"|than|between|most|least|under|over|above|below|within|anything|except|up to|until|squared|nearly|almost|hardly|barely|far|off"
     r"|of all|multiple|one of|before|after|past|any|divided|multiplied|increased|decreased|reciprocal|negation|negative of|inverse|digits?"
-    r"|successor|predecessor|divisors?|factors?|congruent|coprime|prime|closer|near|like|such|ending|starting|beyond|unlikely|opposite"
+    r"|successor|predecessor|complement|power|proportional|row|column|(?:\w+\s+minus)|divisors?|factors?|congruent|coprime|prime|closer|near|like|such|ending|starting|beyond|unlikely|opposite"
     r"|from|range|interval|minus the|number after|number before|times|quite|never|not|without|ones?|other|wrong|incorrect|false|guess)\b|[\u4e00-\u9fff]*(?:大于|小于|超过|不到|少于|多于|至少|至多|最多|最少|约为)",
     re.I,
 )
@@ -80,6 +80,10 @@ _BOUND = re.compile(
 )
 _QUANTITY_OF = re.compile(
     r"\b(?:total|amount|profit|average|value|maximum|minimum|loss|cost|length|distance|price|speed|area|sum|number|balance|score) of\s+\$?$",
+    re.I,
+)
+_CHANGED_BY = re.compile(
+    r"\b(?:increas|decreas|reduc|chang)(?:ed|es) by\s+\$?$|\b(?:rose|fell|dropped|grew|went up|went down) by\s+\$?$",
     re.I,
 )
 _NAMED_NUMBER = re.compile(
@@ -187,13 +191,13 @@ _HARMLESS = frozenset(
 )
 _ARITHMETIC_AFTER = re.compile(
     r"\s*\$?\s*-?\s*(?:(?:more|less|fewer|greater|larger|smaller|higher|lower|older|younger|bigger|longer|shorter|taller)\s+"
-    r"(?:\w+\s+)?than\s+(?:[$\d]|[a-z]\b|twice|half|double|three|two|four|five|the (?:number|sum|product|answer))|times\s+(?:[$\d(]|as|the|a|that|more|it\w*|\w+ number)"
+    r"(?:\w+\s+)?than\s+(?:[$\d]|[a-z]\b|twice|half|double|three|two|four|five|the (?:number|sum|product|answer))|times\s+(?:[$\d(]|[a-z]\b|as|the|a|that|more|it\w*|\w+ number)"
     r"|(?:squared|cubed|doubled|tripled|quadrupled|halved|shared|into|take away|added|reduced|raised|increased|decreased|multiplied|divided"
     r"|tens|ones|hundreds|thousands|halves|thirds|quarters|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|thousandths|short of|shy of|on top|ish|reversed"
     r"|backwards|inverted|negated|plus|minus|over|factorial|mod(?:ulo)?|choose|versus|vs|alias|give or take|as well as|also|through|points? \w+"
-    r"|is|was|are|short|off|shy|away|upwards|onwards|base|bn|lakh|crore|k\b|M\b)\b"
+    r"|below|above|under|unless|only if|if|provided|in an? (?:older|earlier|previous)|is|was|are|short|off|shy|away|upwards|onwards|base|bn|lakh|crore|k\b|M\b)\b"
     r"|to the (?:power|\w+ power|second|third|fourth|fifth|\w+th)\b|in (?:base|binary|octal|hex|hexadecimal|\d)|less \d|out of (?:\d|a hundred)|or\b|and (?:a |an )?(?:half|bit|change|counting|quarter|third|more|up)|and \d|to \d"
-    r"|percent of|per cent of|%\s*of|[½%]?\s*of\s+\$?\d|by\s+\d|x\s*\d|with an error|at (?:least|most)|[-–—]\s*\d|多|左右|以上|以下|倍|的\d|成|的?[两二三四五]倍|的一半|到\d|几|又)",
+    r"|percent of|per cent of|%\s*of|[½%]?\s*of\s+\$?\d|by\s+\d|x\s*\d|with an error|at (?:least|most)|[-–—]\s*\d|多|左右|以上|以下|倍|的\d|成|的?[两二三四五]倍|的一半|的(?:平方|立方|倒数|相反数|阶乘|根)|到\d|几|又)",
     re.I,
 )
 _OPERATOR = re.compile(
@@ -201,7 +205,7 @@ _OPERATOR = re.compile(
 )
 _COORDINATED = re.compile(r"(?:,|;|\band\b|\bor\b|\bbut\b|&|\bplus\b|\bwhile\b|、|，|；|和|与|或)", re.I)
 _SPLIT = re.compile(
-    r"(?:,|;|，|；|\band)?\s*\b(?:so|therefore|thus|hence|which means|which (?:gives|is|equals|makes|leaves)(?=[^,.]{0,25}\d)|meaning(?: that)?"
+    r"(?:,|;|，|；|\band)?\s*\b(?:so|therefore|thus|hence|which means|which rounds (?:up |down |off )?to|which (?:gives|is|equals|makes|leaves)(?=[^,.]{0,25}\d)|meaning(?: that)?"
     r"|making|giving|leaving|that is|i\.e\.|ie|consequently)\b[\s,:]*|(?:，|,|。|；)?(?:所以|因此|因而|于是|即|也就是|解得|得到)[，,：:]?",
     re.I,
 )
@@ -227,6 +231,7 @@ _SQUARE_UNIT = re.compile(
     r"[ \t]?(?:sq|cu)\.?[ \t]?(?:ft|in|mm|cm|km|m|yd|mi|miles?|feet|inches|meters?|metres?|yards?)\b\.?", re.I
 )
 _SAME_TWICE = re.compile(r"([^\s,]{1,40}),?\s+or\s+(?:equivalently,?\s+)?([^\s,]{1,40})")
+_THERE_IS = re.compile(r"\s*(?:there (?:is|are)|it has|the equation has)\s+(?=no\b)", re.I)
 _ONLY_ASIDE = re.compile(r"\s*[(（][^()（）]*[)）]?")
 _UNIT_WORD = re.compile(r"[ \t~-]?(?P<word>[A-Za-zµμ°Ω]{1,14})\.?(?![A-Za-z])")
 _CHINESE_UNIT = re.compile(
@@ -265,7 +270,8 @@ def value_in(clause: str, wanted: Wanted) -> Range | None:
         return _words(clause, wanted.words)
     if kind is Kind.NUMBER:
         return _number(clause)
-    return 0, len(clause)
+    lead = _THERE_IS.match(clause)
+    return lead.end() if lead else 0, len(clause)
 
 
 def _choice(clause: str) -> Range | None:
@@ -322,7 +328,9 @@ def _number(clause: str) -> Range | None:
     if number is None:
         return _trimmed(clause, start, len(clause)) if start else (0, len(clause))
     if _OPERATOR.match(tail, number.end()) or _runs_on_before(tail, number.start()):
-        return start + 0, len(clause)
+        opening = NUMBER.search(tail)
+        begins = opening.start() if opening and leads_to_value(tail[: opening.start()]) else 0
+        return start + begins, len(clause)
     if _ARITHMETIC_AFTER.match(tail, number.end()) or not leads_to_value(tail[: number.start()]):
         return None
     return start + number.start(), start + _with_unit(tail, number.end())
@@ -332,6 +340,7 @@ def leads_to_value(lead: str) -> bool:
     """Tell whether the words before a number leave it as it is: "she has a total of", not "the number after"."""
     if _BOUND.search(lead):
         return False
+    lead = _CHANGED_BY.sub(" is ", lead)
     verbs = list(FINITE.finditer(lead))
     after = lead[verbs[-1].end() :] if verbs else lead
     words = _LATIN_WORD.findall(after)

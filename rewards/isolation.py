@@ -9,6 +9,7 @@ POSIX only (pipes in a selector, process groups).
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import selectors
 import sys
@@ -24,6 +25,8 @@ from typing import Any
 from rewards.process import Json, WorkerProcess, start_worker
 
 _START_FAILURES = 2
+_SLOW_S = 0.03
+"""A request that runs longer holds up those behind it: an idle worker takes them over."""
 
 
 class Failure(StrEnum):
@@ -127,11 +130,17 @@ def _kill_all(workers: list[WorkerProcess], owner: int) -> None:
 
 
 class _Batch:
-    """One call of :meth:`WorkerPool.run`: hands out requests, collects replies, enforces deadlines."""
+    """One call of :meth:`WorkerPool.run`: hands out requests, collects replies, enforces deadlines.
+
+    Requests are sent ahead, so that a worker never waits for the next one. Those that wait behind a slow one are given
+    to an idle worker too, and the first reply counts; so one request that hangs does not hold up others.
+    """
 
     def __init__(self, pool: WorkerPool, requests: Sequence[Mapping[str, Any]]) -> None:
         self.pool = pool
-        self.requests = requests
+        self.lines = [
+            json.dumps({**request, "id": job}).encode() + b"\n" for job, request in enumerate(requests)
+        ]
         self.replies: list[Reply | None] = [None] * len(requests)
         self.queue = deque(range(len(requests)))
         self.left = len(requests)
@@ -146,79 +155,125 @@ class _Batch:
                 self.hand_out()
                 if self.left:
                     self.wait()
+            self.drop_stale()
         return [reply for reply in self.replies if reply is not None]
 
     def hand_out(self) -> None:
-        """Keep as many workers as there is work for, and give each idle one a request."""
-        busy = sum(worker.job is not None for worker in self.known)
+        """Keep as many workers as there is work for, and share the requests out evenly among them."""
+        busy = sum(bool(worker.jobs) for worker in self.known)
         for worker in list(self.pool._fill(busy + len(self.queue))):
             if worker not in self.known:
                 self.selector.register(worker.output, selectors.EVENT_READ, worker)
                 self.known.add(worker)
-            if self.queue and not worker.is_starting and worker.job is None:
-                self.give(worker, self.queue.popleft())
+        ready = [worker for worker in self.known if not worker.is_starting]
+        while self.queue:
+            open_workers = [worker for worker in ready if worker.has_room(len(self.lines[self.queue[0]]))]
+            if not open_workers:
+                return
+            self.give(min(open_workers, key=lambda worker: len(worker.jobs)), self.queue.popleft())
+        for worker in ready:
+            if not worker.jobs:
+                self.take_over(worker)
 
     def give(self, worker: WorkerProcess, job: int) -> None:
-        worker.job, worker.deadline = job, time.monotonic() + self.pool.deadline_s
+        if not worker.jobs:
+            self.begin_head(worker)
+        worker.jobs.append((job, len(self.lines[job])))
         with contextlib.suppress(OSError):  # it died: the end of its output says so
-            worker.send({**self.requests[job], "id": job})
+            worker.send(self.lines[job])
+
+    def begin_head(self, worker: WorkerProcess) -> None:
+        worker.head_since = time.monotonic()
+        worker.deadline = worker.head_since + self.pool.deadline_s
+
+    def take_over(self, idle: WorkerProcess) -> None:
+        """Give an idle worker a request that waits behind a slow one."""
+        now = time.monotonic()
+        for worker in self.known:
+            if worker is idle or not worker.jobs or now - worker.head_since < _SLOW_S:
+                continue
+            held = {job for other in self.known if other is not worker for job, _ in other.jobs}
+            for job, _ in reversed(list(worker.jobs)[1:]):
+                if self.replies[job] is None and job not in held:
+                    self.give(idle, job)
+                    return
 
     def wait(self) -> None:
-        """Wait for the next message or deadline."""
-        waiting = [worker for worker in self.known if worker.is_starting or worker.job is not None]
+        """Wait for the next message, deadline, or moment to look for slow requests."""
+        waiting = [worker for worker in self.known if worker.is_starting or worker.jobs]
         timeout = min((worker.deadline for worker in waiting), default=0.0) - time.monotonic()
+        if any(len(worker.jobs) > 1 for worker in waiting) and len(waiting) < len(self.known):
+            timeout = min(timeout, _SLOW_S)
         for key, _ in self.selector.select(max(0.0, timeout)):
             self.receive(key.data)
         now = time.monotonic()
         for worker in waiting:
-            if (
-                worker in self.known
-                and worker.deadline <= now
-                and (worker.is_starting or worker.job is not None)
-            ):
+            if worker in self.known and worker.deadline <= now and (worker.is_starting or worker.jobs):
                 self.lose(worker, Failure.TIMEOUT)
 
     def receive(self, worker: WorkerProcess) -> None:
         try:
-            message = worker.read_line()
+            messages = worker.read_messages()
         except (EOFError, OSError, ValueError):
             self.lose(worker, Failure.CRASH)
             return
-        if message is None:
-            return
-        if worker.is_starting and "ready" in message:
-            worker.is_starting = False
-        elif worker.job is not None and message.get("id") == worker.job:
-            job, worker.job = worker.job, None
-            result = message.get("result")
-            if isinstance(result, dict):
-                self.settle(job, Reply(result))
-            else:
-                self.settle(
-                    job, Reply(failure=Failure.CRASH, detail=f"the worker failed: {message.get('error')}")
-                )
+        for message in messages:
+            if worker.is_starting and "ready" in message:
+                worker.is_starting = False
+            elif worker.jobs and message.get("id") == worker.jobs[0][0]:
+                self.take_reply(worker, message)
+
+    def take_reply(self, worker: WorkerProcess, message: Mapping[str, Any]) -> None:
+        job, _ = worker.jobs.popleft()
+        if worker.jobs:
+            self.begin_head(worker)
+        result = message.get("result")
+        if isinstance(result, dict):
+            self.settle(job, Reply(result))
+        else:
+            self.settle(
+                job, Reply(failure=Failure.CRASH, detail=f"the worker failed: {message.get('error')}")
+            )
 
     def lose(self, worker: WorkerProcess, failure: Failure) -> None:
         """A worker hung or died: kill it, give its request a verdict; the next hand-out starts another."""
-        self.selector.unregister(worker.output)
-        self.known.discard(worker)
-        was_starting, job = worker.is_starting, worker.job
         status = worker.process.poll()
-        self.pool._workers.remove(worker)
+        self.forget(worker)
         words = worker.last_words()
         worker.kill()
-        if was_starting:
+        if worker.is_starting:
             self.start_failures += 1
             if self.start_failures >= _START_FAILURES:
                 self.give_up(words or f"exit status {status}")
-        elif job is not None and failure is Failure.TIMEOUT:
-            self.settle(job, Reply(failure=failure, detail=f"no decision within {self.pool.deadline_s:g} s"))
-        elif job is not None and job not in self.tried:
-            self.tried.add(job)  # it may have died for another reason, so the request gets a second worker
-            self.queue.append(job)
-        elif job is not None:
-            reason = words or f"exit status {worker.process.returncode}"
-            self.settle(job, Reply(failure=failure, detail=f"the worker died ({reason})"))
+            return
+        jobs = [job for job, _ in worker.jobs if self.replies[job] is None]
+        if jobs and jobs[0] == worker.jobs[0][0]:
+            head = jobs.pop(0)
+            if failure is Failure.TIMEOUT:
+                self.settle(
+                    head, Reply(failure=failure, detail=f"no decision within {self.pool.deadline_s:g} s")
+                )
+            elif head not in self.tried:
+                self.tried.add(
+                    head
+                )  # it may have died for another reason, so the request gets a second worker
+                jobs.append(head)
+            else:
+                reason = words or f"exit status {worker.process.returncode}"
+                self.settle(head, Reply(failure=failure, detail=f"the worker died ({reason})"))
+        held = {job for other in self.known for job, _ in other.jobs}
+        self.queue.extend(job for job in jobs if job not in held)
+
+    def forget(self, worker: WorkerProcess) -> None:
+        self.selector.unregister(worker.output)
+        self.known.discard(worker)
+        self.pool._workers.remove(worker)
+
+    def drop_stale(self) -> None:
+        """Kill workers that still hold requests which others have answered: the next batch must not wait for them."""
+        for worker in [worker for worker in self.known if worker.jobs]:
+            self.forget(worker)
+            worker.kill()
 
     def give_up(self, reason: str) -> None:
         """Workers do not start at all: every open request gets that as its verdict."""

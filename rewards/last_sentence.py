@@ -197,10 +197,11 @@ def _fault(sentence: str, question: str, is_last: bool, wanted: Wanted) -> str:
 
 
 _CODE = re.compile(
+    r"https?://|"
     r"(?m:^\s*(?:return|def|import|from \w+ import)\b)|\b(?:print|exec|eval|system)\s*\(|[a-z]\.[a-z]+\("
 )
 _FLAT_DENIAL = re.compile(
-    r"不选|不是最[后终]|不是答案|\b(?:fails?|eliminated|rules? out|ruled out|all but|except)\b|\bnot (?:the|a|an) (?:correct |right |valid |final |possible )*(?:answer|solution|root|result|option|value|choice)|(?:does|do|did)(?: not|n't) (?:work|satisfy|hold|count)|\b(?:is|are|was) (?:not (?:correct|right|valid|possible)|wrong|incorrect)",
+    r"不[能应要该]?选|\b(?:answer|result|solution)\s+(?:rounds|exceeds|has|ends|begins|starts|contains|includes|consists|depends|lies|divides|should have|would have|differs)\b|不是最[后终]|不是答案|\b(?:fails?|eliminated|rules? out|ruled out|all but|except)\b|\bnot (?:the|a|an) (?:correct |right |valid |final |possible )*(?:answer|solution|root|result|option|value|choice)|(?:does|do|did)(?: not|n't) (?:work|satisfy|hold|count)|\b(?:is|are|was) (?:not (?:correct|right|valid|possible)|wrong|incorrect)",
     re.I,
 )
 _DISPLAY_END = re.compile(r"(?:\$|\\\]|\\\)|\\end\{[a-z]+\*?\})\W*$")

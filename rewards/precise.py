@@ -35,12 +35,16 @@ def is_complex(node: Node) -> bool:
 
 
 class Evaluator:
-    """Evaluates trees at one point, at the current precision of mpmath."""
+    """Evaluates trees at one point, at the current precision of mpmath.
+
+    ``has_stand_in`` tells afterwards that something unknown took part: the result is then good for equality only.
+    """
 
     def __init__(self, at: Mapping[str, Any], *, real: bool) -> None:
         self.at = dict(at)
         self.real = real
         self.steps = _STEPS
+        self.has_stand_in = False
 
     def value(self, node: Node) -> Any:
         """Value of ``node``.
@@ -139,7 +143,8 @@ class Evaluator:
         return mpmath.fsum(values) if node.op is Op.SUM else mpmath.fprod(values)
 
     def opaque(self, node: Apply) -> Any:
-        """A number that depends only on what is applied and on the values of its parts."""
+        """A number that depends only on what is applied and on the values of its parts: it stands in for the value."""
+        self.has_stand_in = True
         if node.op in BINDERS:
             body, variable, *bounds = node.args
             assert isinstance(variable, Symbol)

@@ -9,7 +9,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +19,9 @@ Json = dict[str, Any]
 _START_UP_S = 60.0
 _LOG_TAIL = 300
 _MAX_REPLY = 1 << 20
+_MAX_AHEAD = 4
+_PIPE_BYTES = 32_768
+"""What is sent ahead of the answers; half of what a pipe holds on Linux."""
 _KEPT_ENVIRONMENT = (
     "PATH",
     "HOME",
@@ -38,7 +42,10 @@ class WorkerProcess:
     log: IO[bytes]
     is_starting: bool = True
     deadline: float = 0.0
-    job: int | None = None
+    """When the request at the head of ``jobs``, or the start, must be done (``time.monotonic``)."""
+    head_since: float = 0.0
+    jobs: deque[tuple[int, int]] = field(default_factory=deque)
+    """Requests sent and not answered, oldest first, with the bytes of each."""
     buffer: bytearray = field(default_factory=bytearray)
 
     @property
@@ -47,28 +54,32 @@ class WorkerProcess:
         assert self.process.stdout is not None
         return self.process.stdout.fileno()
 
-    def send(self, message: Mapping[str, Any]) -> None:
-        """Write one message; OSError if the process is gone."""
+    def has_room(self, size: int) -> bool:
+        """Whether ``size`` bytes can be sent without waiting: a write must never block on a worker that hangs."""
+        return not self.jobs or (
+            len(self.jobs) < _MAX_AHEAD and size + sum(size for _, size in self.jobs) <= _PIPE_BYTES
+        )
+
+    def send(self, line: bytes) -> None:
+        """Write one line; OSError if the process is gone."""
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(message).encode() + b"\n")
+        self.process.stdin.write(line)
         self.process.stdin.flush()
 
-    def read_line(self) -> Json | None:
-        """Take in what has come; return a message once its line is complete. EOFError: the process is gone."""
+    def read_messages(self) -> list[Json]:
+        """Take in what has come; the messages whose lines are complete. EOFError: the process is gone."""
         chunk = os.read(self.output, 65536)
         if not chunk:
             raise EOFError
         self.buffer += chunk
-        line, newline, rest = self.buffer.partition(b"\n")
-        if not newline:
-            if len(self.buffer) > _MAX_REPLY:
-                raise EOFError
-            return None
-        self.buffer = rest
-        message = json.loads(line)
-        if not isinstance(message, dict):
+        *lines, rest = self.buffer.split(b"\n")
+        if len(rest) > _MAX_REPLY:
             raise EOFError
-        return message
+        self.buffer = rest
+        messages = [json.loads(line) for line in lines]
+        if not all(isinstance(message, dict) for message in messages):
+            raise EOFError
+        return messages
 
     def kill(self) -> None:
         """Kill the process group, reap the process and close the pipes."""

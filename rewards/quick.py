@@ -13,7 +13,8 @@ from rewards.candidates import Candidate, Extraction, Found, Source
 
 _BOX = "\\boxed{"
 _HASHES = "\n#### "
-_PLAIN = re.compile(r"-?\$?(?:\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.\d{1,15})?(?:/\d{1,15})?%?")
+EVIDENT_NUMBER = re.compile(r"-?\$?(?:\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.\d{1,15})?(?:/\d{1,15})?%?")
+"""An answer that is read at a glance: an integer, decimal or fraction, with a dollar or percent sign at most."""
 _DOUBT = re.compile(
     r"not|n't|nor|never|wrong|incorrect|instead|rather|either|\bor\b|maybe|perhaps|possibly|if|format|intermediate|suppose|assume|confus|mistak|print|echo"
     r"|(?:[\d.]|[-+*/^<>][ \t$]*|\\[a-z]+[ \t]*\{?)\Z",
@@ -57,7 +58,7 @@ def _box(text: str, at: int) -> Candidate | None:
     if end < 0 or text.find("box") != at + 1 or "####" in text or text[end + 1 :].strip(_CLOSING):
         return None
     body = text[start:end]
-    if not _PLAIN.fullmatch(body) or _DOUBT.search(text, max(0, at - 60), at):
+    if not EVIDENT_NUMBER.fullmatch(body) or _DOUBT.search(text, max(0, at - 60), at):
         return None
     if ("nswer" in text and text.count("nswer") > 1) or "NSWER" in text:
         return None
@@ -67,7 +68,7 @@ def _box(text: str, at: int) -> Candidate | None:
 def _hashes(text: str, at: int) -> Candidate | None:
     start = at + len(_HASHES)
     body = text[start:].rstrip()
-    if len(body) > 40 or not _PLAIN.fullmatch(body) or text.find("####") != at + 1:
+    if len(body) > 40 or not EVIDENT_NUMBER.fullmatch(body) or text.find("####") != at + 1:
         return None
     if "box" in text or "nswer" in text or "NSWER" in text:
         return None

@@ -32,7 +32,7 @@ class Statement:
 
 _KEYWORD = re.compile(
     r"(?<![A-Za-z\\])(?:answers?|ans|solutions?|results?|option|choice|value|A(?=:))(?![A-Za-z](?!\*))|答案|得数|结果|答(?=\s?[:：])"
-    r"|(?<![不可被备])选择?(?:项)?(?=\s*[:：]?\s*[(（]?[A-J](?![A-Za-z]))|选项",
+    r"|(?<![不可被备])(?<!不能)(?<!不应)(?<!不要)(?<!不该)选择?(?:项)?(?=\s*[:：]?\s*[(（]?[A-J](?![A-Za-z]))|选项",
     re.I,
 )
 _PREFILTER = (
@@ -73,7 +73,7 @@ _ORDINAL = re.compile(
     re.I,
 )
 _CHINESE_LINK = re.compile(
-    r"[*_\"”]{0,4}(?:应该|应当|应|就|也就|便|即|分别|只能|可能|一定)*(?P<verb>(?=不是|并不是|并非)|是|为|等于|选择?|即|得)?[*_]{0,3}\s*(?P<colon>[:：=])?"
+    r"[*_\"”]{0,4}(?:应该|应当|应|就|也就|便|即|正|恰好|刚好|一共|总共|分别|只能|可能|一定)*(?P<verb>(?=不是|并不是|并非)|是|为|共|等于|选择?|即|得)?[*_]{0,3}\s*(?P<colon>[:：=】])?"
 )
 _FINAL = re.compile(r"(?:\bfinal|\bultimate|最终的?|最后的?)[ \t*_]*(?:\w+[ \t]+)?$", re.I)
 _CORRECT = re.compile(r"\b(?:correct|right|best|true)[ \t]*$", re.I)
@@ -93,28 +93,28 @@ _SENTENCE_START = re.compile(
 )
 _UNREAL = re.compile(
     r"\b(?:if|suppose|supposing|assume|assuming|whether|imagine|pretend|say that|were|might think|may think|could think|would think"
-    r"|would guess|might guess|thought|guess(?:ed)?|(?:do|does|did)(?: not|n't) (?:think|believe)|doubt|not true|false to|false that|wrong to|incorrect to"
+    r"|would guess|might guess|thought|used to think|guess(?:ed)?|(?:do|does|did)(?: not|n't) (?:think|believe)|doubt|not true|false to|false that|wrong to|incorrect to"
     r"|mistakenly|wrong|incorrect|cannot say|can't say|no way|not|impossible|tempting|people think|claims?|says|said|student's)\b"
     r"|如果|假设|假如|若|是否|以为|不认为|不知道|错误",
     re.I,
 )
 _OPENING = re.compile(
     r"(?:[\s*_:：>\"“`|]|(?:####|#{1,6}[ \t])|(?:is|that|therefore|thus|hence|simply|just|exactly|actually|then|indeed|clearly|now"
-    r"|equal to|given by|as follows|approximately|about|option|choice|<answer>)\b[,:]?|\\(?:Large|large|displaystyle)\b|[}\]](?=\s)|=(?!=)|[-–—](?=\s))*",
+    r"|equal to|given by|as follows|approximately|about|option|choice|<answer>)\b[,:]?|\\(?:Large|large|displaystyle)\b|[}\]](?=\s)|=(?!=)|[-–—](?=\s)(?!\s\d))*",
     re.I,
 )
 _CLAUSE_END = re.compile(
-    r"[!?](?=\s|$|[*\"'”)<}\\])|[.](?=\s|$|[*\"'”)<}|](?!\d)|(?<![ .][A-Za-z].)[A-Z\u4e00-\u9fff])|[。！？；;\n]|</|<\||\.\.\.|…"
+    r"[!?](?!\s*(?:[=+*/×÷^-]\s*[\d\\(]|ways\b))(?=\s|$|[*\"'”)<}\\])|[.](?=\s|$|[*\"'”)<}|](?!\d)|(?<![ .][A-Za-z].)[A-Z\u4e00-\u9fff])|[。！？；;\n]|</|<\||\.\.\.|…"
     r"|,?\s+(?:because|since|which|where|given that|due to|so that|so|thus|therefore|hence|as (?:the|we|it|he|she|they|there|both|each|all|computed|shown|required|desired|claimed|\d)|instead of|rather than|whereas)\b"
     r"|,\s*(?:i\.e\.|that is\b|namely|or equivalently|in other words)|，?(?:因为|所以|因此|而不是|希望)",
     re.I,
 )
 _ABBREVIATION = re.compile(
-    r"(?:\b(?:[ap]\.m|approx|sq|cu|ft|in|no|vs|e\.g|i\.e|Mr|Mrs|Ms|Dr|St|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|[A-Z]))$",
+    r"(?:\b(?:[ap]\.m|approx|sq|cu|ft|in|no|vs|e\.g|i\.e|Mr|Mrs|Ms|Dr|St|Rs|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|[A-Z]))$",
     re.I,
 )
 _NOT_BUT = re.compile(
-    r"(?:not|n't|不是|不)\s*\$?[^,.\n，。]{1,40}?(?:[,，])?\s*(?:\bbut(?: rather)?\b|(?<=, )it(?:'s| is)\b|\brather\b|而是)\s*",
+    r"(?:not|n't|不是|不)\s*\$?(?:\$[^$\n]{1,40}\$|[^,.\n，。]{1,40}?)(?:[,，])?\s*(?:\bbut(?: rather)?\b|(?<=, )it(?:'s| is)\b|\brather\b|而是)\s*",
     re.I,
 )
 _DENIED = re.compile(
@@ -132,8 +132,12 @@ _SELF_CORRECTION = re.compile(
     r"(?:,|\.{2,}|…|—|–|-)?\s*\b(?:no,?\s+wait|wait,?\s+no|wait|no|actually|sorry|I mean|scratch that)\b[,:]?\s",
     re.I,
 )
+_NEXT_ITEM = re.compile(r"\s*(?:and\s+)?[-$\\(\d]")
 _YES_OR_NO = re.compile(r"\W*(?:yes|no|true|false)\b(?!\s+\w)", re.I)
 _POSSIBLE = re.compile(r"\b(?:could|may|might) be\b", re.I)
+_OTHER_QUESTION = re.compile(
+    r"\b(?:similar|previous|other|different|another|earlier|next|wrong|easier|harder)\b", re.I
+)
 _OF_ANSWER = re.compile(
     r"(?:opposite|negation|inverse|reciprocal|square|cube|half|twice|double|root|negative|digits?|sum)\s+(?:of\s+)?(?:the\s+|our\s+)?(?:final\s+|correct\s+)?$",
     re.I,
@@ -196,6 +200,8 @@ def _statement(text: str, keyword: re.Match[str], wanted: Wanted) -> Statement |
         fault = "it is supposed or denied, not stated"
     if not fault and _POSSIBLE.search(link[0]):
         fault = "it is a possibility, not stated"
+    if not fault and _OTHER_QUESTION.search(link[0]):
+        fault = "it answers another question"
     if not fault and _OF_ANSWER.search(before):
         fault = "it is said of something else"
     if text[keyword.start() - 1 : keyword.start()] in ("?", "&") or (
@@ -322,7 +328,9 @@ def value_range(text: str, start: int, wanted: Wanted) -> tuple[int, int, str] |
         return begin, begin + max(1, clause_length(window, 0)[0]), "it is denied"
     display = leading_math(window)
     length, mark = clause_length(window, display[2] if display else 0)
-    clause = window[:length]
+    while wanted.several and mark in (";", "；") and _NEXT_ITEM.match(window, length + 1):
+        length, mark = clause_length(window, length + 1)
+    clause = window[:length].replace(";", ",") if wanted.several else window[:length]
     if not clause.strip(" \t*_$"):
         return None
     decided = wanted.kind is Kind.WORDS and _YES_OR_NO.match(clause)

@@ -54,17 +54,23 @@ _LOOK_ALIKES = str.maketrans(
 )
 _MARK = re.compile(f"{_EMPHASIS.pattern}|{_CALCULATION.pattern}|{_STRIPPED.pattern}")
 _FOLDED = {**_LOOK_ALIKES, **dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad"), "\0")}
-_ANY_MARK = re.compile(f"{_INVISIBLE.pattern}|{_MARK.pattern}")
+_BLANKS = re.compile(r"[ \t\n]{9,}")
+"""Long runs of blanks are shortened, so that no later search can take time in their length."""
+_KEPT_BREAKS, _KEPT_BLANKS = 6, 4
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Searchable text and the way back: ``cuts[i]`` is where, in the view, characters had been taken out before."""
+    """Searchable text and the way back: ``cuts[i]`` is where, in the view, characters had been taken out before.
+
+    ``below`` is the view that they were taken out of; the lowest one begins at ``base`` of the original text.
+    """
 
     text: str
     base: int = 0
     cuts: tuple[int, ...] = ()
     removed: tuple[int, ...] = ()
+    below: View | None = None
 
     def origin(self, span: Span) -> Span:
         """The span of the original text that ``span`` of the view stands for."""
@@ -75,7 +81,8 @@ class View:
 
     def _offset(self, at: int) -> int:
         index = bisect_right(self.cuts, at)
-        return at + self.base + (self.removed[index - 1] if index else 0)
+        at += self.removed[index - 1] if index else 0
+        return self.below._offset(at) if self.below else at + self.base
 
 
 def view_of(completion: str, prompt: str = "") -> View:
@@ -87,22 +94,32 @@ def view_of(completion: str, prompt: str = "") -> View:
         text = text.replace("\r\n", " \n").replace("\r", "\n")
     if prompt:
         text = _without_echo(text, prompt.strip())
-    is_marked = any(mark in text for mark in ("**", "`", "__", "<<", "~~", "\x1b"))
+    view = View(text, base)
     if not text.isascii():
-        return _without(text.translate(_LOOK_ALIKES), base, _ANY_MARK if is_marked else _INVISIBLE)
-    return _without(text, base, _MARK) if is_marked else View(text, base)
+        view = _without(View(text.translate(_LOOK_ALIKES), base), _INVISIBLE)
+    view = _without(view, _BLANKS, blanks=True)
+    if any(mark in text for mark in ("**", "`", "__", "<<", "~~", "\x1b")):
+        view = _without(_without(view, _MARK), _BLANKS, blanks=True)
+    return view
 
 
-def _without(text: str, base: int, pattern: re.Pattern[str]) -> View:
-    """The view without what ``pattern`` matches."""
+def _without(view: View, pattern: re.Pattern[str], *, blanks: bool = False) -> View:
+    """The view without what ``pattern`` matches; of blanks, a few are left."""
     cuts, removed, pieces, at, total = [], [], [], 0, 0
-    for found in pattern.finditer(text):
-        pieces.append(text[at : found.start()])
-        cuts.append(found.start() - total)
-        total += found.end() - found.start()
+    for found in pattern.finditer(view.text):
+        left = _few(found[0]) if blanks else ""
+        pieces += [view.text[at : found.start()], left]
+        cuts.append(found.start() - total + len(left))
+        total += found.end() - found.start() - len(left)
         removed.append(total)
         at = found.end()
-    return View("".join([*pieces, text[at:]]) if cuts else text, base, tuple(cuts), tuple(removed))
+    if not cuts:
+        return view
+    return View("".join([*pieces, view.text[at:]]), view.base, tuple(cuts), tuple(removed), view)
+
+
+def _few(blanks: str) -> str:
+    return "\n" * _KEPT_BREAKS if "\n" in blanks else " " * _KEPT_BLANKS
 
 
 def visible_text(completion: str) -> str:

@@ -1,7 +1,7 @@
 """A worker process: JSON lines in, JSON lines out, within limits it sets on itself.
 
 Started as ``python -m rewards.worker MEMORY_MB DEADLINE_S`` by :mod:`rewards.isolation`. A request is
-``{"id", "gold", "answer"}``, a reply ``{"id", "result"}`` or ``{"id", "error"}``; the first line says that it is ready.
+``{"id", "gold", "completion", "prompt", "finish_reason", "lenient", "form"}``, a reply ``{"id", "result"}`` or ``{"id", "error"}``; the first line says that it is ready.
 """
 
 from __future__ import annotations
@@ -31,20 +31,38 @@ def main(argv: list[str] | None = None) -> int:
     _limit("RLIMIT_FSIZE", _LOG_BYTES)
     _limit("RLIMIT_CORE", 0)
 
-    import rewards.algebra  # noqa: F401 - load mpmath before saying ready
-    from rewards.codec import outcome_to_json
-    from rewards.math_verifier import decide_fully
-    from rewards.parse import read
+    from rewards import patience, sympy_oracle  # sympy is loaded before saying ready, never by the caller
+    from rewards.base import Sample
+    from rewards.codec import score_to_json
+    from rewards.equivalence import decide
+    from rewards.judging import judge_sample
+    from rewards.outcome import Outcome
+    from rewards.values import Reading
 
-    def answer(request: dict[str, Any]) -> dict[str, Any]:
-        return outcome_to_json(decide_fully(read(request["gold"]), read(request["answer"])))
+    def decide_fully(gold: Reading, answer: Reading) -> Outcome:
+        return decide(gold, answer, sympy_oracle.SympyOracle().same)
 
+    def judge(request: dict[str, Any]) -> dict[str, Any]:
+        sample = Sample(
+            problem_id="",
+            prompt=request["prompt"],
+            completion=request["completion"],
+            gold=request["gold"],
+            finish_reason=request["finish_reason"],
+        )
+        score = judge_sample(
+            sample, lenient=request["lenient"], form=request["form"], decide_fully=decide_fully
+        )
+        return score_to_json(score)
+
+    patience.install()
+    sympy_oracle.warm_up()
     _send(replies, {"ready": os.getpid()})
     for line in sys.stdin:
         request = json.loads(line)
         _limit_cpu(deadline_s)
         try:
-            reply = {"id": request["id"], "result": answer(request)}
+            reply = {"id": request["id"], "result": judge(request)}
         except MemoryError:
             reply = {"id": request["id"], "error": "it ran out of memory"}
         except Exception as problem:  # reported as a verdict of its own by the parent

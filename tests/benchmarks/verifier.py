@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rewards.base import Sample, Verdict
-from rewards.math_verifier import MathVerifier, judge
+from rewards.judging import judge
+from rewards.math_verifier import MathVerifier
 from rewards.parse import read
 from tests.rewards.case_files import LabelledCase, load_all
 from tests.rewards.run_cases import complaint, judge_cases
@@ -64,10 +65,10 @@ def print_accuracy(peer: Judge | None) -> None:
     scores = judge_cases(cases)
     right, peers_right, total = Counter[str](), Counter[str](), Counter[str]()
     false_positives = peers_false_positives = 0
-    for case, (strict, lenient) in zip(cases, scores, strict=True):
-        paid = lenient.verdict is Verdict.CORRECT
+    for case, score in zip(cases, scores, strict=True):
+        paid = score.verdict is Verdict.CORRECT
         total[case.category] += 1
-        right[case.category] += not complaint(case, strict, lenient)
+        right[case.category] += not complaint(case, score)
         false_positives += case.adversarial and paid and not case.correct
         if peer is not None:
             theirs = peer(case.gold, case.response)

@@ -6,33 +6,31 @@ import argparse
 from collections import Counter
 
 from rewards import MathVerifier, Sample, Score, Verdict
-from rewards.math_verifier import LenientMathVerifier
 from tests.rewards.case_files import LabelledCase, load, stems
 
 
-def judge_cases(cases: list[LabelledCase]) -> list[tuple[Score, Score]]:
-    """The strict and the lenient score of every case."""
+def judge_cases(cases: list[LabelledCase]) -> list[Score]:
+    """The score of every case by the lenient reading; each carries the strict one's opinion too."""
     samples = [
         Sample(problem_id=case.id, prompt=case.prompt, completion=case.response, gold=case.gold)
         for case in cases
     ]
-    strict, lenient = MathVerifier(), LenientMathVerifier()
+    verifier = MathVerifier(lenient=True)
     try:
-        return list(zip(strict.score(samples), lenient.score(samples), strict=True))
+        return verifier.score(samples)
     finally:
-        strict.close()
-        lenient.close()
+        verifier.close()
 
 
-def complaint(case: LabelledCase, strict: Score, lenient: Score) -> str:
-    """What is wrong with the two scores of ``case``, or an empty string."""
+def complaint(case: LabelledCase, score: Score) -> str:
+    """What is wrong with the score of ``case``, or an empty string."""
     faults = []
-    if (lenient.verdict is Verdict.CORRECT) != case.correct:
+    if (score.verdict is Verdict.CORRECT) != case.correct or score.explanation.lenient != case.correct:
         faults.append(f"correct should be {case.correct}")
-    if (strict.verdict is Verdict.CORRECT) != case.strict:
+    if score.explanation.strict != case.strict:
         faults.append(f"strict should be {case.strict}")
-    if case.verdict and lenient.verdict != case.verdict:
-        faults.append(f"verdict should be {case.verdict!r}, not {lenient.verdict.value!r}")
+    if case.verdict and score.verdict != case.verdict:
+        faults.append(f"verdict should be {case.verdict!r}, not {score.verdict.value!r}")
     return "; ".join(faults)
 
 
@@ -51,22 +49,22 @@ def main() -> int:
         if options.category in (None, case.category) and options.id in (None, case.id)
     ]
     total, bad = Counter[str](), Counter[str]()
-    for case, (strict, lenient) in zip(cases, judge_cases(cases), strict=True):
-        fault = complaint(case, strict, lenient)
+    for case, score in zip(cases, judge_cases(cases), strict=True):
+        fault = complaint(case, score)
         total[case.category] += 1
         bad[case.category] += bool(fault)
         if fault or options.all:
-            _print_case(case, fault, lenient)
+            _print_case(case, fault, score)
     for category, count in sorted(total.items()):
         print(f"{category:32} {count - bad[category]:5d} of {count:5d}")  # noqa: T201
     print(f"{'all':32} {total.total() - bad.total():5d} of {total.total():5d}")  # noqa: T201
     return int(bad.total() > 0)
 
 
-def _print_case(case: LabelledCase, fault: str, lenient: Score) -> None:
+def _print_case(case: LabelledCase, fault: str, score: Score) -> None:
     print(f"{case.id} [{case.category}] {fault or 'as labelled'}")  # noqa: T201
     print(f"    gold {case.gold[:200]!r}\n    response {case.response[:400]!r}")  # noqa: T201
-    print(f"    got {lenient.verdict.value}: {lenient.explanation.sentence}")  # noqa: T201
+    print(f"    got {score.verdict.value}: {score.explanation.sentence}")  # noqa: T201
     if case.why:
         print(f"    why {case.why}")  # noqa: T201
 

@@ -8,8 +8,8 @@ from rewards.base import Verdict
 from rewards.estimates import Unknown, clearly_differ, estimate
 from rewards.exact import TooLarge
 from rewards.expression import ExpressionParser
+from rewards.judging import judge
 from rewards.layout import lay_out
-from rewards.math_verifier import judge
 from rewards.points import digits_in, real_points, whole_variables
 from rewards.tokens import tokenize
 from rewards.tree import Node

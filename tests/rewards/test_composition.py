@@ -15,7 +15,8 @@ from rewards.codec import score_from_json, score_to_json
 from rewards.compose import ComposedScore, WeightedReward
 from rewards.format import FormatReward
 from rewards.functions import FunctionReward
-from rewards.math_verifier import MathVerifier, judge
+from rewards.judging import judge
+from rewards.math_verifier import MathVerifier
 from rewards.registry import UnknownRewardError, available_rewards, get_reward, reward
 from tests.rewards import cases
 

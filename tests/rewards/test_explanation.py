@@ -4,7 +4,7 @@ import pytest
 
 from rewards.base import Explanation, RunnerUp, Score, Span, Verdict
 from rewards.codec import score_from_json, score_to_json
-from rewards.math_verifier import VERIFIER_VERSION, judge
+from rewards.judging import VERIFIER_VERSION, judge
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rewards.base import Verdict
-from rewards.math_verifier import check_gold, judge
+from rewards.judging import check_gold, judge
 
 DATA = Path("/work/shared/data/gsm8k/train.jsonl")
 

@@ -20,6 +20,8 @@ from rewards.isolation import Failure, Reply, WorkerPool
 from rewards.math_verifier import MathVerifier
 
 STUB = "tests.rewards.stub_worker"
+FOR_A_WORKER = (r"\sin 2x", r"2\sin x\cos x")
+"""A pair that neither exact arithmetic nor floating point decides."""
 
 
 def sample(gold: str, answer: str) -> Sample:
@@ -46,13 +48,13 @@ def verdicts(scores: list[Score]) -> list[Verdict]:
 def test_order_is_kept_between_here_and_the_workers(verifier: MathVerifier) -> None:
     pairs = [
         ("5", "5"),
-        (r"\sqrt{8}", r"2\sqrt{2}"),
+        (r"\sin 2x", r"2\sin x\cos x"),
         ("5", "6"),
-        ("x^2 - 1", "(x-1)(x+1)"),
-        (r"\sqrt{8}", r"3\sqrt{2}"),
+        ("n!", "n(n-1)!"),
+        (r"\sin 2x", r"3\sin x\cos x"),
         ("3.14", r"\pi"),
         ("", "1"),
-        ("x^2 - 1", "(x-1)(x+1)"),
+        ("n!", "n(n-1)!"),
     ]
     expected = [
         Verdict.CORRECT,
@@ -67,13 +69,15 @@ def test_order_is_kept_between_here_and_the_workers(verifier: MathVerifier) -> N
 
 
 def test_many_pairs_through_the_workers_keep_their_order(verifier: MathVerifier) -> None:
-    samples = [sample(f"{n}\\sqrt{{2}}", f"\\sqrt{{{2 * n * n if n % 3 else 7}}}") for n in range(1, 41)]
+    samples = [
+        sample(f"\\sin({2 * n}x)", f"2\\sin({n}x)\\cos({n if n % 3 else n + 1}x)") for n in range(1, 41)
+    ]
     expected = [Verdict.CORRECT if n % 3 else Verdict.WRONG for n in range(1, 41)]
     assert verdicts(verifier.score(samples)) == expected
 
 
 def test_a_batch_from_many_threads_at_once(verifier: MathVerifier) -> None:
-    samples = [sample(r"\sqrt{8}", r"2\sqrt{2}"), sample("5", "6"), sample("x+1", "1+x")]
+    samples = [sample(*FOR_A_WORKER), sample("5", "6"), sample("x+1", "1+x")]
     with ThreadPoolExecutor(8) as threads:
         results = list(threads.map(lambda _: verdicts(verifier.score(samples)), range(24)))
     assert results == [[Verdict.CORRECT, Verdict.WRONG, Verdict.CORRECT]] * 24
@@ -152,7 +156,7 @@ def test_equal_pairs_are_asked_once(verifier: MathVerifier, monkeypatch: pytest.
         return run(requests)
 
     monkeypatch.setattr(verifier._pool, "run", counted)
-    scores = verifier.score([sample(r"\sqrt{8}", r"2\sqrt{2}")] * 16 + [sample("5", "5")])
+    scores = verifier.score([sample(*FOR_A_WORKER)] * 16 + [sample("5", "5")])
     assert asked == [1]
     assert verdicts(scores) == [Verdict.CORRECT] * 17
 
@@ -161,9 +165,7 @@ def test_bombs_in_a_group_cost_seconds_and_only_themselves() -> None:
     bombs = [r"\sqrt{2}" + r"^{\sqrt{2}}" * 1 + "+ 10^{10^{10}}", "(x+1)^{(x+2)^{(x+3)^{999}}}", "((9!)!)!"]
     with contextlib.closing(MathVerifier(deadline_s=1.0)) as verifier:
         started = time.perf_counter()
-        scores = verifier.score(
-            [sample(r"\sqrt{2}x", bomb) for bomb in bombs] + [sample(r"\sqrt{8}", r"2\sqrt{2}")]
-        )
+        scores = verifier.score([sample(r"\sqrt{2}x", bomb) for bomb in bombs] + [sample(*FOR_A_WORKER)])
         assert time.perf_counter() - started < 6
     assert [score.value for score in scores] == [0.0, 0.0, 0.0, 1.0]
 
@@ -176,7 +178,7 @@ def test_closing_twice_leaves_no_process_and_a_closed_verifier_can_start_again()
     verifier.close()
     verifier.close()
     assert not any(exists(pid) for pid in pids)
-    assert verifier.score([sample(r"\sqrt{8}", r"2\sqrt{2}")])[0].value == 1.0
+    assert verifier.score([sample(*FOR_A_WORKER)])[0].value == 1.0
     verifier.close()
 
 
@@ -194,7 +196,7 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
 import sys
 from rewards import MathVerifier, Sample
 verifier = MathVerifier()
-print(verifier.score([Sample(problem_id="p", prompt="", completion="\\\\boxed{2\\\\sqrt{2}}", gold="\\\\sqrt{8}")])[0].value)
+print(verifier.score([Sample(problem_id="p", prompt="", completion="\\\\boxed{2 \\\\sin x \\\\cos x}", gold="\\\\sin 2x")])[0].value)
 print(*verifier._pool.pids())
 """
     run = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from rewards.base import Verdict
-from rewards.math_verifier import judge
+from rewards.judging import judge
 from rewards.parse import read
 from rewards.values import Matrix, Unreadable, show_value
 

@@ -3,7 +3,7 @@
 import pytest
 
 from rewards.base import Verdict
-from rewards.math_verifier import check_gold, judge
+from rewards.judging import check_gold, judge
 from tests.rewards import cases
 from tests.rewards.cases import Case
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rewards.base import Verdict
 from rewards.candidates import Kind, Wanted
 from rewards.extract import extract
-from rewards.math_verifier import judge, prepare
+from rewards.judging import judge, prepare
 from rewards.parse import read
 from rewards.values import Unreadable
 

@@ -3,7 +3,8 @@
 import pytest
 
 from rewards.base import Sample, Verdict
-from rewards.math_verifier import LenientMathVerifier, MathVerifier, judge
+from rewards.judging import judge
+from rewards.math_verifier import LenientMathVerifier, MathVerifier
 
 CASES = [
     ("12", "The answer is 12.", True, True),

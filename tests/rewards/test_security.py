@@ -13,7 +13,7 @@ import sympy
 import sympy.parsing.sympy_parser
 
 from rewards.base import Verdict
-from rewards.math_verifier import check_gold, judge, prepare
+from rewards.judging import check_gold, judge, prepare
 from tests.rewards import cases
 
 EXPLOITS = [

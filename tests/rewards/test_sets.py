@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rewards.base import Verdict
 from rewards.equivalence import decide_exactly, equal_values
-from rewards.math_verifier import decide_fully
+from rewards.judging import decide_fully
 from rewards.outcome import Outcome
 from rewards.parse import read
 from rewards.real_sets import real_set

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rewards.algebra import same_by_algebra
 from rewards.equivalence import decide_exactly, equal_values
-from rewards.math_verifier import decide_fully
+from rewards.judging import decide_fully
 from rewards.outcome import Outcome
 from rewards.parse import read
 

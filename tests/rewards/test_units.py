@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 
 from rewards.base import Verdict
-from rewards.math_verifier import judge
+from rewards.judging import judge
 from rewards.quantities import in_smallest, read_compound
 from rewards.unit_table import BY_NAME, SIZES
 from rewards.units import canonical_unit, units_differ

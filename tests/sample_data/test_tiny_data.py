@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rewards import Verdict, judge
-from rewards.math_verifier import check_gold
+from rewards.judging import check_gold
 
 SAMPLE_DATA = Path(__file__).parents[2] / "sample_data"
 MODEL = SAMPLE_DATA / "tiny_model"

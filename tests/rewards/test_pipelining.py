@@ -1,0 +1,86 @@
+"""Requests sent ahead: order, fairness, and that one that hangs does not hold up the others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from rewards.isolation import Failure, Reply, WorkerPool
+
+DEADLINE = 0.8
+
+
+@pytest.fixture
+def pool() -> Iterator[WorkerPool]:
+    made = WorkerPool(workers=2, deadline_s=DEADLINE, module="tests.rewards.stub_worker")
+    made.run([{"do": "echo", "echo": -1}] * 4)  # both are started
+    yield made
+    made.close()
+
+
+def echoes(replies: list[Reply]) -> list[Any]:
+    return [reply.result["echo"] if reply.result else reply.failure for reply in replies]
+
+
+def timed(pool: WorkerPool, requests: list[dict[str, Any]]) -> tuple[list[Any], float]:
+    started = time.monotonic()
+    replies = pool.run(requests)
+    return echoes(replies), time.monotonic() - started
+
+
+def echo(number: int, **more: Any) -> dict[str, Any]:
+    return {"do": "echo", "echo": number, **more}
+
+
+def test_many_requests_come_back_in_order(pool: WorkerPool) -> None:
+    assert echoes(pool.run([echo(number) for number in range(1000)])) == list(range(1000))
+
+
+def test_both_workers_share_the_work(pool: WorkerPool) -> None:
+    _, seconds = timed(pool, [{"do": "sleep", "for": 0.05, "echo": number} for number in range(16)])
+    assert seconds < 0.05 * 16 * 0.75
+
+
+@pytest.mark.parametrize("places", [(0,), (5,), (0, 1), (0, 2), (4, 5, 6, 7)])
+def test_hanging_requests_time_out_and_the_others_do_not_wait_for_them(
+    pool: WorkerPool, places: tuple[int, ...]
+) -> None:
+    requests = [{"do": "hang", "echo": n} if n in places else echo(n) for n in range(40)]
+    answers, seconds = timed(pool, requests)
+    assert answers == [Failure.TIMEOUT if n in places else n for n in range(40)]
+    rounds = (len(places) + 1) // 2
+    assert seconds < DEADLINE * rounds + 3.0  # a killed worker is replaced in between
+
+
+def test_a_request_behind_a_slow_one_is_taken_over(pool: WorkerPool) -> None:
+    requests = [{"do": "sleep", "for": 0.6, "echo": 0}, *(echo(n) for n in range(1, 12))]
+    answers, seconds = timed(pool, requests)
+    assert answers == list(range(12))
+    assert seconds < 0.8
+
+
+def test_a_dying_worker_takes_only_its_own_request_with_it(pool: WorkerPool) -> None:
+    requests = [{"do": "exit", "echo": n} if n in (3, 9) else echo(n) for n in range(20)]
+    assert echoes(pool.run(requests)) == [Failure.CRASH if n in (3, 9) else n for n in range(20)]
+    assert echoes(pool.run([echo(5)])) == [5]
+
+
+def test_large_requests_are_never_sent_ahead_of_what_the_pipe_holds(pool: WorkerPool) -> None:
+    big = "x" * 300_000
+    requests = [echo(n, padding=big) for n in range(12)]
+    requests[2] = {"do": "hang", "echo": 2, "padding": big}
+    answers, seconds = timed(pool, requests)
+    assert answers == [Failure.TIMEOUT if n == 2 else n for n in range(12)]
+    assert seconds < DEADLINE + 3.0
+
+
+def test_what_was_answered_twice_does_not_disturb_the_next_batch(pool: WorkerPool) -> None:
+    for round_ in range(3):
+        requests = [
+            {"do": "sleep", "for": 0.2, "echo": 100 * round_},
+            *(echo(100 * round_ + n) for n in range(1, 9)),
+        ]
+        assert echoes(pool.run(requests)) == [100 * round_ + n for n in range(9)]
