@@ -1,10 +1,10 @@
-"""Rewards for reinforcement fine-tuning: a math verifier that explains itself, and measures of form and length.
+r"""Rewards for reinforcement fine-tuning: a math verifier that explains itself, and measures of form and length.
 
 Public names are found on first use, so importing the package costs nothing and needs no sympy::
 
     from rewards import MathVerifier, Sample, judge
 
-    judge("3/4", "so \\\\boxed{6/8}").explanation.sentence
+    judge("3/4", r"so \boxed{6/8}").explanation.sentence
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from rewards.base import Explanation, Sample, Score, Span, Verdict
 from rewards.candidates import Extraction, Found, Source
 from rewards.extract import extract
-from rewards.visible import visible_text
 from rewards.parse import read
 from rewards.values import Unreadable
+from rewards.visible import visible_text
 
 _MAX_AFTER = 80
 _MAX_JUDGED = 200_000

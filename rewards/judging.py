@@ -14,7 +14,6 @@ from rewards.extract import extract
 from rewards.forms import restates_question
 from rewards.outcome import Outcome, wrong
 from rewards.parse import choice_letter, read
-from rewards.quick import EVIDENT_NUMBER, quick_extraction
 from rewards.tree import Number, clip
 from rewards.values import Choice, Equation, LimitExceeded, Reading, Scalar, Unreadable, Value, describe
 
@@ -89,27 +88,6 @@ def judge_sample(sample: Sample, *, lenient: bool, form: str, decide_fully: Deci
         return prepared
     outcome = decide_exactly(prepared.gold, prepared.answer) or decide_fully(prepared.gold, prepared.answer)
     return conclude(prepared, outcome)
-
-
-def judge_evident(sample: Sample, *, form: str = "stated") -> Score | None:
-    """Judge a plain number that stands evidently at the end, against a plain number; None for everything else.
-
-    What is looked at here is bounded or scanned once, so no text can hold this process up. An evident answer is
-    stated, so both readings agree on it wherever the form is right.
-    """
-    if sample.finish_reason == "length" or not EVIDENT_NUMBER.fullmatch(sample.gold.strip()):
-        return None
-    clock = [time.perf_counter()]
-    extraction = quick_extraction(sample.completion, sample.prompt)
-    if extraction is None or not extraction.is_stated(form):
-        return None
-    assert extraction.answer is not None
-    gold = read(sample.gold)
-    clock.append(time.perf_counter())
-    trial = Trial(gold, extraction, sample.prompt, False, form, clock, read(extraction.answer.text))
-    clock.append(time.perf_counter())
-    outcome = decide_exactly(gold, trial.answer)
-    return None if outcome is None else conclude(trial, outcome)
 
 
 def decide_fully(gold: Reading, answer: Reading) -> Outcome:

@@ -13,8 +13,9 @@ from typing import Any
 from rewards.base import Explanation, Sample, Score, Verdict
 from rewards.candidates import FORMS
 from rewards.codec import score_from_json
+from rewards.evident import judge_evident
 from rewards.isolation import Failure, Reply, WorkerPool
-from rewards.judging import VERIFIER_VERSION, check_gold, judge_evident
+from rewards.judging import VERIFIER_VERSION, check_gold
 from rewards.tree import clip
 
 

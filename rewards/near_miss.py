@@ -35,6 +35,17 @@ def near_miss(gold: Fraction, answer: Fraction) -> str:
     return ""
 
 
+def near_miss_of_integers(gold: int, answer: int) -> str:
+    """The same as :func:`near_miss` for integers, where most numbers in training are neither equal nor near."""
+    if answer == -gold:
+        return "sign"
+    between = abs(answer - gold)
+    small, large = sorted((abs(gold), abs(answer)))
+    if between == 1 or (small and (large % small == 0 or between * 100 < abs(gold))):
+        return near_miss(Fraction(gold), Fraction(answer))
+    return ""
+
+
 def near_miss_of_ratio(ratio: Fraction | None) -> str:
     """Name the slip between two expressions whose quotient is ``ratio`` everywhere."""
     if ratio is None or ratio == 1:

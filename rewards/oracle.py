@@ -34,8 +34,13 @@ def same_exactly(gold: Node, answer: Node) -> Outcome:
     """The oracle without sympy or mpmath, under every reading of an ambiguous notation."""
     if same_shape(gold, answer):
         _refuse_division_by_zero(gold)
-        return right("same expression", "both are the same expression")
+        return _alike(gold)
     return through_readings(gold, answer, decide_exactly)
+
+
+def _alike(gold: Node) -> Outcome:
+    kind = "number" if isinstance(gold, Number) else "expression"
+    return right(f"same {kind}", f"both are the same {kind}")
 
 
 def _refuse_division_by_zero(node: Node) -> None:
@@ -53,7 +58,7 @@ def decide_exactly(gold: Node, answer: Node) -> Outcome:
         NeedsAlgebra: none of these decides.
     """
     if same_shape(gold, answer):
-        return right("same expression", "both are the same expression")
+        return _alike(gold)
     left, right_value = exact(gold), exact(answer)
     if left is not None and right_value is not None:
         return compare_numbers(gold, left, right_value)

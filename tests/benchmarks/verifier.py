@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rewards.base import Sample, Verdict
+from rewards.evident import judge_evident
 from rewards.judging import judge
 from rewards.math_verifier import MathVerifier
 from rewards.parse import read
@@ -36,8 +37,10 @@ class Pair(NamedTuple):
 
 
 def ours(gold: str, response: str) -> bool:
-    """Our verdict, in this process."""
-    return judge(gold, response, lenient=True).verdict is Verdict.CORRECT
+    """Our verdict, in this process: at a glance where that is enough, as the reward does it, else in full."""
+    sample = Sample(problem_id="", prompt="", completion=response, gold=gold)
+    score = judge_evident(sample) or judge(gold, response, lenient=True)
+    return score.verdict is Verdict.CORRECT
 
 
 def math_verify() -> Judge | None:
@@ -105,7 +108,10 @@ def gsm8k_like(count: int) -> list[Pair]:
         said = value if rng.random() < 0.5 else value + rng.randint(1, 9)
         shown = f"{said:,}" if rng.random() < 0.3 else str(said)
         pairs.append(
-            Pair(str(value), f"She pays {value} + 0 dollars, so in total \\boxed{{{shown}}} dollars.")
+            Pair(
+                str(value),
+                f"She pays {value - 1} dollars and then 1 dollar, so in total $\\boxed{{{shown}}}$.",
+            )
         )
     return pairs
 
