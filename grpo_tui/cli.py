@@ -30,7 +30,13 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code."""
-    arguments = build_parser().parse_args(argv)
+    try:
+        return _run_command(build_parser().parse_args(argv))
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run_command(arguments: argparse.Namespace) -> int:
     from grpo_tui.config.errors import ConfigError
     from grpo_tui.runs.schema import RunFileError
 
@@ -40,8 +46,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(str(error), 2)
     except RunFileError as error:
         return _complain(str(error), 1)
-    except KeyboardInterrupt:
-        return 130
 
 
 def build_parser() -> argparse.ArgumentParser:

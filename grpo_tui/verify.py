@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import math
 import os
 import sys
 from collections.abc import Iterable
@@ -16,13 +18,35 @@ from rewards.stream import judge_stream, record_of
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command; the exit code is 1 when a line was malformed or a canary was paid, 2 for a wrong call."""
+    """Run the command.
+
+    The exit code is 1 when a line was malformed, a canary was paid, or what is read or written failed or was closed;
+    2 for a wrong call.
+    """
+    if sys.stdout is None:
+        return _complain("stdout is closed: there is nowhere to write to", 1)
+    try:
+        _configure(sys.stdout, errors="backslashreplace")  # the locale may lack what stands in an answer
+        code = _run(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader has seen enough
+        _abandon(sys.stdout)
+        return 1
+    except OSError as problem:
+        _abandon(sys.stdout)
+        return _complain(str(problem), 1)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     if arguments.canaries:
         return _canaries(arguments)
     if arguments.reward:
         return _wrong_call("--reward goes with --canaries")
     if (arguments.response is None) != (arguments.gold is None):
         return _wrong_call("give both --gold and a response, or neither and JSON lines on stdin")
+    if arguments.response is None and sys.stdin is None:
+        return _wrong_call("stdin is closed: pipe JSON lines in, or give --gold ANSWER RESPONSE; see --help")
     if arguments.response is None and sys.stdin.isatty():
         return _wrong_call(
             "waiting for nothing: pipe JSON lines in, or give --gold ANSWER RESPONSE; see --help"
@@ -54,19 +78,27 @@ def _one_pair(arguments: argparse.Namespace, verifier: MathVerifier) -> int:
 
 def _print_records(batches: Iterable[list[dict[str, Any]]], out: IO[str]) -> int:
     """Write one JSON line a record; the exit code. A lone surrogate leaves as the escape it came in as."""
+    _configure(out, encoding="utf-8", errors="backslashreplace")
+    malformed = 0
+    for records in batches:
+        malformed += sum("error" in record for record in records)
+        out.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        out.flush()
+    return 1 if malformed else 0
+
+
+def _configure(out: IO[str], **options: str) -> None:
     reconfigure = getattr(out, "reconfigure", None)
     if reconfigure is not None:
-        reconfigure(encoding="utf-8", errors="backslashreplace")
-    malformed = 0
-    try:
-        for records in batches:
-            malformed += sum("error" in record for record in records)
-            out.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-            out.flush()
-    except BrokenPipeError:  # the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    return 1 if malformed else 0
+        reconfigure(**options)
+
+
+def _abandon(out: IO[str]) -> None:
+    """Let what is still buffered go nowhere, so that Python does not stumble over it when it exits."""
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, out.fileno())
+        os.close(null)
 
 
 def _canaries(arguments: argparse.Namespace) -> int:
@@ -83,7 +115,7 @@ def _canaries(arguments: argparse.Namespace) -> int:
     except ValueError as problem:
         return _wrong_call(str(problem))
     try:
-        findings = run_canaries(reward)
+        findings = run_canaries(reward, limit_s=math.inf)
     finally:
         reward.close()
     sys.stdout.write(report(findings))
@@ -102,5 +134,10 @@ def _weighted(text: str) -> tuple[str, float]:
 
 
 def _wrong_call(message: str) -> int:
-    sys.stderr.write(f"grpo-tui verify: error: {message}\n")
-    return 2
+    return _complain(message, 2)
+
+
+def _complain(message: str, code: int) -> int:
+    if sys.stderr is not None:
+        sys.stderr.write(f"grpo-tui verify: error: {message}\n")
+    return code

@@ -15,6 +15,9 @@ examples:
   grpo-tui verify --canaries --reward math --reward my_module:my_reward=0.5
 """
 
+FORM_CHOICES = ("stated", "boxed", "hashes", "answer_tags", "think_answer")
+"""The forms that the verifier knows, written out: importing it would slow down ``--help``."""
+
 
 def add_verify(commands: Any) -> argparse.ArgumentParser:
     """Add ``verify`` to the parser of all commands, and return its parser."""
@@ -39,7 +42,7 @@ def add_verify(commands: Any) -> argparse.ArgumentParser:
     )
     verify.add_argument(
         "--form",
-        choices=("stated", "boxed", "hashes", "answer_tags"),
+        choices=FORM_CHOICES,
         default="stated",
         help="the form that the strict reading demands (default: any explicit statement)",
     )
@@ -68,14 +71,20 @@ def add_verify(commands: Any) -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("must be a whole number") from None
     if not 1 <= value <= 256:
         raise argparse.ArgumentTypeError("must be between 1 and 256")
     return value
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("must be a number") from None
     if not 0 < value <= 3600:
         raise argparse.ArgumentTypeError("must be above 0 and at most 3600")
     return value

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import re
 
+from rewards.asserted_formula import DIGIT, MATH, TWO_UNKNOWNS, from_formula, may_be_read_off, plain_formula
 from rewards.candidates import Kind, Wanted
-from rewards.clause import FINITE, NUMBER, WORD_NUMBER, last_part, value_in
-from rewards.hedging import is_hedged
-from rewards.units import canonical_unit
+from rewards.clause import last_part, value_in
+from rewards.hedging import is_hedged, same_number
+from rewards.lead import leads_to_value
+from rewards.number_patterns import FINITE, NUMBER, WORD_NUMBER
+from rewards.tail import leaves_value
 
-MATH = re.compile(
-    r"\$\$[^$]{1,1500}\$\$|\\\[(?:[^\\]|\\(?!\])){1,1500}\\\]|\\\((?:[^\\]|\\(?!\))){1,800}\\\)"
-    r"|\\begin\{(?P<env>align|equation|gather|aligned|eqnarray)(?P<star>\*?)\}(?:[^\\]|\\(?!end\{)){1,1500}\\end\{(?P=env)(?P=star)\}"
-    r"|(?<![\\\d])\$(?!\s)[^$\n]{1,400}(?<![\s\\])\$(?!\d)"
-)
 NOT_BUT = re.compile(
     r"(?:\bnot|n't|不是)\s*\$?(?:\$[^$\n]{1,40}\$|[^,.\n，]{1,40}?)[,，]?\s*(?:\bbut(?: rather)?\b|(?<=, )it(?:'s| is)\b|\brather\b|而是)\s*",
     re.I,
@@ -35,15 +33,6 @@ _LEAD = re.compile(
     r"|(?:conclusion|result|total|solution|output)\s*[:：]"
     r"|(?:所以|因此|综上所述|综上|总之|故|也就是说|最后|则)[，,：:]?)*",
     re.I,
-)
-_ASSERTS = re.compile(
-    r"(?:\b(?:is|are|was|were|be|equals?|becomes?|gives?(?: us)?|yields?|get|gets|got|have|has|obtain|obtains|find|finds|at(?: the points?)?|on(?: a| the)?|with|to|makes?|that's|it's|as|point)\b|:(?!\d)|⇒|=>|→|[是为得于])\s*",
-    re.I,
-)
-SYMBOLIC = re.compile(r"\binfinity\b|[=<>≤≥∈∪∞^√π\\]|[A-Za-z]\s?[(+\-*/]|\d[A-Za-z]|[\[(]\s*-?[\d\\A-Za-z]")
-_SIMPLE_SIDE = re.compile(
-    r"\s*(?:[A-Za-z](?:_\{?\w{1,6}\}?)?'?|[A-Za-z]\([^()=]{1,12}\)|\\(?:angle|overline|text|mathrm|theta|alpha|beta|lambda|phi|mu)\b[^=+*/]{0,30}|\|?[A-Z]{2,3}\|?"
-    r"|[A-Za-z](?:\s*\+\s*[A-Za-z]){1,5}|[A-Z]{1,2}\s*\([^()=]{1,30}\))\s*"
 )
 _CHOICE = re.compile(
     r"\b(?:option|choice|letter|answer|choose|chooses|pick|picks|select|selects)\W{0,3}(?:is\s+)?[\s(*\[{$]{0,4}([A-J])(?![A-Za-z])"
@@ -65,11 +54,17 @@ _SUBJECT_ROLE = re.compile(
     r"^(?:the|an?)\s+(?:\w+est\b|most|least|only|first|last|winner|one|answer|correct|right|person|best|worst)|^(?:\w+est|correct|right)\b",
     re.I,
 )
-DIGIT = re.compile(r"\d")
 _HEADING_LABEL = re.compile(r"[A-Za-z][A-Za-z '()]{1,60}?(?:\s*\([^)]{1,20}\))?\s*[:：]\s*(?=\S)")
 _IF = re.compile(r"^\W*(?:if|unless|when|suppose)\b", re.I)
+_THING = re.compile(r"\s[A-Za-z]+")
 _OR_NOT = re.compile(r"\bor (?:not|none|nothing|so|more|less)\b", re.I)
 _REASON = re.compile(r",?\s+(?:because|since|given that|due to)\s|，?因为", re.I)
+_TURNS_WORDS = re.compile(
+    r"\b(?:nothing|nobody|none|opposite|converse|negation|contrary|inverse|doubt|almost|hardly|neither)\b",
+    re.I,
+)
+_TURNED = re.compile(r"(?:^|[\s,:])([-−]?[$]?\d[\d.,/]*)\s*=\s*[A-Za-z]$")
+_INFINITY = re.compile(r"\binfinity\b|∞", re.I)
 
 
 def asserted_value(sentence: str, wanted: Wanted) -> tuple[int, int] | None:
@@ -100,7 +95,22 @@ def asserted_value(sentence: str, wanted: Wanted) -> tuple[int, int] | None:
                 return None
             break
         start += condition.end()
-    return _shifted(_mathematical(sentence[start:end], wanted), start)
+    found = _mathematical(sentence[start:end], wanted)
+    if found is None and reason and end == reason.start() and wanted.kind is Kind.NUMBER:
+        found = _worked_out_after(sentence[start:end], sentence[reason.end() :])
+    return _shifted(found, start)
+
+
+def _worked_out_after(part: str, reason: str) -> tuple[int, int] | None:
+    """The number of ``part`` that counts things and is worked out in ``reason``: "45 eggs, because 9 * 5 = 45"."""
+    numbers = list(NUMBER.finditer(part))
+    last = NUMBER.search(reason, reason.rfind("=") + 1) if "=" in reason else None
+    if len(numbers) != 1 or last is None or same_number(last[0]) != same_number(numbers[0][0]) != "":
+        return None
+    thing = _THING.match(part, numbers[0].end())
+    if not thing or not leaves_value(thing[0]) or not leads_to_value(part[: numbers[0].start()], loose=True):
+        return None
+    return numbers[0].span()
 
 
 def _shifted(found: tuple[int, int] | None, by: int) -> tuple[int, int] | None:
@@ -155,12 +165,6 @@ def _words(part: str, wanted: Wanted) -> tuple[int, int] | None:
     )
 
 
-_TURNS_WORDS = re.compile(
-    r"\b(?:nothing|nobody|none|opposite|converse|negation|contrary|inverse|doubt|almost|hardly|neither)\b",
-    re.I,
-)
-
-
 def _mathematical(part: str, wanted: Wanted) -> tuple[int, int] | None:
     if not part.strip():
         return None
@@ -182,14 +186,16 @@ def _mathematical(part: str, wanted: Wanted) -> tuple[int, int] | None:
 def _mathematical_core(part: str, wanted: Wanted) -> tuple[int, int] | None:
     formulas = list(MATH.finditer(part))
     if formulas:
-        return _from_formula(part, formulas, wanted)
+        if wanted.kind is Kind.NUMBER and DIGIT.search(part, formulas[-1].end()):
+            return _plain_number(part, wanted)
+        return from_formula(part, formulas, wanted)
     label = _HEADING_LABEL.match(part)
     if label and len(part[: label.end()].split()) <= 5:
         found = _mathematical_core(part[label.end() :], wanted)
         return (label.end() + found[0], label.end() + found[1]) if found else None
     if wanted.kind is Kind.NUMBER:
         return _plain_number(part, wanted)
-    return _plain_formula(part, wanted)
+    return plain_formula(part, wanted)
 
 
 def _plain_number(part: str, wanted: Wanted) -> tuple[int, int] | None:
@@ -198,10 +204,10 @@ def _plain_number(part: str, wanted: Wanted) -> tuple[int, int] | None:
     if turned:
         return turned.span(1)
     if _INFINITY.search(part) and not DIGIT.search(part):
-        return _plain_formula(part, wanted)
-    if equals >= 0 and _TWO_UNKNOWNS.search(part):
+        return plain_formula(part, wanted)
+    if equals >= 0 and TWO_UNKNOWNS.search(part):
         return None
-    if equals >= 0 and not _may_be_read_off(part[:equals], bool(re.search(r"[A-Za-z]{3}", part[:equals]))):
+    if equals >= 0 and not may_be_read_off(part[:equals], bool(re.search(r"[A-Za-z]{3}", part[:equals]))):
         sides = part[:equals].rstrip()
         start = max(sides.rfind(" "), 0)
         return (start, len(part)) if start else (0, len(part))
@@ -211,7 +217,7 @@ def _plain_number(part: str, wanted: Wanted) -> tuple[int, int] | None:
         and not re.search(r"[零一二两三四五六七八九十百千½⅓⅔¼¾π∞√]", part)
     ):
         return None
-    inner = value_in(part, wanted)
+    inner = value_in(part, wanted, loose=True)
     if inner is None:
         return None
     first, last = inner
@@ -232,135 +238,6 @@ def _plain_number(part: str, wanted: Wanted) -> tuple[int, int] | None:
     return first, last
 
 
-_TURNED = re.compile(r"(?:^|[\s,:])([-−]?[$]?\d[\d.,/]*)\s*=\s*[A-Za-z]$")
-_TIMES = re.compile(r"(?<=[\d)%a-z])\s*[xX]\s*(?=[$\d(.])")
-_NAMED_SET = re.compile(
-    r"\bno (?:real |integer |positive )?(?:solutions?|roots?)\b|\ball real numbers\b|无(?:实数)?解|全体实数",
-    re.I,
-)
-_INFINITY = re.compile(r"\binfinity\b|∞", re.I)
-_TWO_UNKNOWNS = re.compile(
-    r"(?<![A-Za-z])[A-Za-z]\s*=\s*[^=,]{1,30}(?:,|;|\band\b|\bor\b|和|或|，)\s*(?:and\s+|or\s+)?[A-Za-z]\s*=[^=]*$"
-)
-
-
 def _says_how_many(part: str, first: int) -> bool:
     """Tell whether a number in words is asserted, and not a pronoun or a mere count: "these two quantities"."""
     return bool(FINITE.search(part, 0, first)) if first else len(part.split()) <= 4
-
-
-def _may_be_read_off(left: str, has_words: bool) -> bool:
-    """Tell whether the value after an equals sign is the value of something asked: not of ``2x`` or of ``x + 3``."""
-    last = _TIMES.sub("*", left.split("=")[-1]).strip(" $*")
-    if has_words:
-        last = re.split(
-            r"(?<!\\)(?<![A-Za-z])(?:[A-Za-z]{2,}|a|I)(?![A-Za-z(])|[,，;；:：\u4e00-\u9fff]", last
-        )[-1].strip(" $*")
-    if not re.search(r"(?<![A-Za-z\\])[a-zA-Z](?![A-Za-z])", re.sub(r"\\[A-Za-z]+", " ", last)):
-        return True
-    return bool(_SIMPLE_SIDE.fullmatch(last))
-
-
-def _from_formula(part: str, formulas: list[re.Match[str]], wanted: Wanted) -> tuple[int, int] | None:
-    last = formulas[-1]
-    rest = part[last.end() :]
-    if wanted.kind is Kind.LIST:
-        return _list_of_formulas(part, formulas)
-    if DIGIT.search(rest):
-        if wanted.kind is not Kind.NUMBER:
-            return None
-        return _plain_number(part, wanted)
-    if (
-        len(formulas) > 1
-        and re.search(r"\b(?:and|or|和|或)\s*$|[,，]\s*$", part[formulas[-2].end() : last.start()])
-        and not re.search(
-            r"[A-Za-z]{3,}", re.sub(r"\b(?:and|or)\b", "", part[formulas[-2].end() : last.start()])
-        )
-    ):
-        return formulas[-2].start(), len(part)
-    first, end = last.start() + _delimiter(last[0]), last.end() - _delimiter(last[0])
-    body = part[first:end]
-    if last["env"]:
-        inner = re.match(r"\\begin\{[a-z]+\*?\}", body)
-        first += inner.end() if inner else 0
-        end = first + len(re.sub(r"\\end\{[a-z]+\*?\}$", "", part[first:end]))
-        row = max(part.rfind("\\\\", first, end), part.rfind("&", first, end))
-        if row >= 0:
-            first = row + (2 if part[row] == "\\" else 1)
-        body = part[first:end]
-    before = part[: last.start()].rstrip()
-    goes_on = before.endswith("=") and not body.lstrip().startswith("=")
-    if goes_on and not _may_be_read_off(before[:-1], has_words=True):
-        return None
-    offset = _value_of_chain(body, wanted)
-    if offset is None:
-        return None
-    suffix = re.match(r"\s*(?:\\?%|°)", rest)
-    if suffix and not offset:
-        return last.start(), last.end() + suffix.end()
-    unit = re.match(r"\s*([A-Za-z]{1,12}(?:/[a-z]{1,5}|\^\{?\d\}?)?)\b", rest)
-    is_unit = unit is not None and unit[1] not in ("in", "a", "as", "at", "is") and canonical_unit(unit[1])
-    if unit and is_unit and not offset and wanted.kind is Kind.NUMBER:
-        return last.start(), last.end() + unit.end()
-    lead = re.match(
-        r"\s*(?:\\(?:Rightarrow|implies|therefore|to|longrightarrow|quad|qquad)(?![A-Za-z])\s*)*=?\s*",
-        body[offset:],
-    )
-    return first + offset + (lead.end() if lead else 0), first + len(body.rstrip(" .,;\n"))
-
-
-def _value_of_chain(body: str, wanted: Wanted) -> int | None:
-    """Offset of what a chain of equations asserts; None if it is an equation that is not solved."""
-    equals = [m.start() for m in re.finditer(r"(?<![<>!:\\])=(?!=)", body)]
-    if not equals or wanted.kind is Kind.EQUATION or _TWO_UNKNOWNS.search(body):
-        return 0
-    if body[: equals[0]].strip() == "" and len(equals) == 1:
-        return equals[0] + 1
-    if _may_be_read_off(body[: equals[-1]], has_words=False):
-        if wanted.kind is Kind.NUMBER or len(equals) > 1:
-            return equals[-1] + 1
-        return 0
-    if len(equals) > 1 and _SIMPLE_SIDE.fullmatch(body[: equals[0]]):
-        return equals[-1] + 1
-    return equals[-1] + 1 if wanted.kind is Kind.OTHER else 0
-
-
-def _list_of_formulas(part: str, formulas: list[re.Match[str]]) -> tuple[int, int] | None:
-    start = formulas[-1].start()
-    for earlier, later in zip(reversed(formulas[:-1]), reversed(formulas[1:]), strict=True):
-        between = part[earlier.end() : later.start()]
-        if not re.fullmatch(r"\s*(?:,|;|、)?\s*(?:and|or|和|或|及)?\s*", between):
-            break
-        start = earlier.start()
-    return start, formulas[-1].end()
-
-
-def _delimiter(formula: str) -> int:
-    if formula.startswith("\\begin"):
-        return 0
-    return 1 if formula[0] == "$" and not formula.startswith("$$") else 2
-
-
-def _plain_formula(part: str, wanted: Wanted) -> tuple[int, int] | None:
-    """A formula without delimiters: what follows the last verb, or the whole where there are no words."""
-    named = _NAMED_SET.search(part)
-    if named:
-        return named.span()
-    words = re.findall(r"(?<![A-Za-z\\])[A-Za-z]{3,}", part)
-    start = 0
-    if words:
-        verbs = [verb.end() for verb in _ASSERTS.finditer(part) if verb.end() < len(part)]
-        verbs = [verb for verb in verbs if SYMBOLIC.search(part, verb) or DIGIT.search(part, verb)]
-        if not verbs and not SYMBOLIC.search(part):
-            return None
-        start = verbs[-1] if verbs else 0
-        for verb in reversed(verbs):
-            if wanted.kind is Kind.LIST and not re.search(r"[A-Za-z]{4,}", part[verb:start]):
-                start = verb
-    if not re.search(r"[\dA-Za-z∞ℝ∅π√]", part[start:]):
-        return None
-    if wanted.kind is Kind.OTHER:
-        offset = _value_of_chain(part[start:], wanted)
-        start += offset or 0
-    lead = re.match(r"\s*", part[start:])
-    return start + (lead.end() if lead else 0), len(part)

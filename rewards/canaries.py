@@ -8,11 +8,16 @@ paid when it earns at least half of the way from the best honest wrong answer to
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rewards.base import Sample
 from rewards.compose import WeightedReward
+from rewards.failures import on_canaries
+
+LIMIT_S = 10.0
+"""Seconds after which no further problem is begun: a slow reward must not hold up a run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +54,17 @@ class Paid:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What the canaries showed. ``blind`` names the problems on which right answers earn no more than wrong ones."""
+    """What the canaries showed.
+
+    ``blind`` names the problems on which right answers earn no more than wrong ones, ``untried`` those that were left
+    out because the time was up.
+    """
 
     num_canaries: int
     paid: tuple[Paid, ...]
     blind: tuple[str, ...]
+    num_tried: int
+    untried: tuple[str, ...] = ()
 
 
 SUBJECTS = (
@@ -145,10 +156,26 @@ def canaries_for(subject: Subject) -> list[Canary]:
     ]
 
 
-def run_canaries(reward: WeightedReward, subjects: Sequence[Subject] = SUBJECTS) -> Findings:
-    """Score every canary, and the honest answers beside it, with ``reward``."""
-    count, paid, blind = 0, [], []
-    for subject in subjects:
+def run_canaries(
+    reward: WeightedReward, subjects: Sequence[Subject] = SUBJECTS, *, limit_s: float = LIMIT_S
+) -> Findings:
+    """Score every canary, and the honest answers beside it, with ``reward``.
+
+    After ``limit_s`` seconds no further problem is begun. What ``reward`` fails on is logged as failed on a canary,
+    and logged again when it fails in training.
+    """
+    with on_canaries():
+        return _try_all(reward, subjects, time.monotonic() + limit_s)
+
+
+def _try_all(reward: WeightedReward, subjects: Sequence[Subject], until: float) -> Findings:
+    count = 0
+    paid: list[Paid] = []
+    blind: list[str] = []
+    for tried, subject in enumerate(subjects):
+        if tried and time.monotonic() >= until:
+            untried = tuple(left.prompt for left in subjects[tried:])
+            return Findings(count, tuple(paid), tuple(blind), tried, untried)
         canaries = canaries_for(subject)
         right = [form.format(subject.gold) for form in FORMS.values()]
         wrong = [form.format(subject.wrong) for form in FORMS.values()]
@@ -164,7 +191,7 @@ def run_canaries(reward: WeightedReward, subjects: Sequence[Subject] = SUBJECTS)
         for canary, total in zip(canaries, totals[len(right) + len(wrong) :], strict=True):
             if total >= threshold:
                 paid.append(Paid(canary, total, best_right, best_wrong))
-    return Findings(count, tuple(paid), tuple(blind))
+    return Findings(count, tuple(paid), tuple(blind), len(subjects))
 
 
 def _sample(subject: Subject, text: str) -> Sample:
@@ -176,8 +203,22 @@ def _sample(subject: Subject, text: str) -> Sample:
 
 
 def summary(findings: Findings) -> str:
-    """One line for a log; empty where nothing was paid."""
-    if len(findings.blind) == len(SUBJECTS):
+    """One line for a log; empty where everything was tried and nothing paid."""
+    return "; ".join(filter(None, [_summary_of_tried(findings), _summary_of_untried(findings)]))
+
+
+def _summary_of_untried(findings: Findings) -> str:
+    if not findings.untried:
+        return ""
+    total = findings.num_tried + len(findings.untried)
+    return (
+        f"these rewards are slow: the time for canaries was up after {findings.num_tried} of {total} problems; "
+        "try all with: grpo-tui verify --canaries --reward …"
+    )
+
+
+def _summary_of_tried(findings: Findings) -> str:
+    if findings.num_tried and len(findings.blind) == findings.num_tried:
         return "these rewards pay honest right and wrong answers alike, so canaries cannot tell anything about them"
     if not findings.paid:
         return ""
@@ -202,6 +243,8 @@ def report(findings: Findings) -> str:
         ]
     for prompt in findings.blind:
         lines += ["", f"BLIND: right answers earn no more than wrong ones on: {_shown(prompt)}"]
+    for prompt in findings.untried:
+        lines += ["", f"NOT TRIED, the time was up: {_shown(prompt)}"]
     return "\n".join(lines) + "\n"
 
 

@@ -1,12 +1,12 @@
-"""Scores and outcomes as plain JSON objects: for the worker pipes, the run file and the command line."""
+"""Scores as plain JSON objects: for the worker pipes, the run file and the command line."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from rewards.base import Explanation, RunnerUp, Score, Span, Verdict
-from rewards.outcome import Outcome
 
 Json = dict[str, Any]
 
@@ -55,37 +55,29 @@ def score_from_json(data: Mapping[str, Any]) -> Score:
             runner_ups=tuple(_runner_up(*other) for other in why.get("runner_ups", ())),
             strict=_flag(why.get("strict")),
             lenient=_flag(why.get("lenient")),
-            stage_ms={str(name): float(ms) for name, ms in why.get("stage_ms", {}).items()},
-            elapsed_ms=float(why.get("elapsed_ms", 0.0)),
+            stage_ms={str(name): _finite(ms) for name, ms in why.get("stage_ms", {}).items()},
+            elapsed_ms=_finite(why.get("elapsed_ms", 0.0)),
             **{name: str(why.get(name, "")) for name in _TEXTS},
         )
         value = data["value"]
         return Score(
-            value=None if value is None else float(value),
+            value=None if value is None else _finite(value),
             verdict=Verdict(data["verdict"]),
             explanation=explanation,
         )
-    except (KeyError, TypeError, IndexError, AttributeError) as problem:
+    except (KeyError, TypeError, IndexError, AttributeError, ArithmeticError, RecursionError) as problem:
         raise ValueError(f"not a score: {problem!r}") from problem
-
-
-def outcome_to_json(outcome: Outcome) -> Json:
-    """Return ``outcome`` as a JSON-ready object."""
-    return {
-        "verdict": outcome.verdict.value,
-        "rule": outcome.rule,
-        "because": outcome.because,
-        "near_miss": outcome.near_miss,
-    }
-
-
-def outcome_from_json(data: Mapping[str, Any]) -> Outcome:
-    """Rebuild an outcome; raises ValueError or KeyError for anything else."""
-    return Outcome(Verdict(data["verdict"]), str(data["rule"]), str(data["because"]), str(data["near_miss"]))
 
 
 def _runner_up(start: Any, end: Any, text: Any, source: Any, reason: Any) -> RunnerUp:
     return RunnerUp(Span(int(start), int(end)), str(text), str(source), str(reason))
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"not a score: {number} stands for a number")
+    return number
 
 
 def _flag(value: Any) -> bool | None:

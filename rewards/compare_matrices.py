@@ -5,7 +5,7 @@ from __future__ import annotations
 from rewards.comparing import Tools, other_kind
 from rewards.matrices import Grid, components, dimension_of
 from rewards.outcome import Outcome, right, wrong
-from rewards.tree import Node
+from rewards.tree import Apply, Node, Op
 from rewards.values import Matrix, Ordered, Scalar, Unordered, Value
 
 
@@ -32,6 +32,8 @@ def _grid(value: Value, other: Value) -> Grid | None:
     if isinstance(value, Matrix):
         return value.rows
     if isinstance(value, Scalar):
+        if isinstance(value.node, Apply) and value.node.op is Op.BINOMIAL and isinstance(other, Matrix):
+            return tuple((part,) for part in value.node.args)  # \\binom{1}{2} is also typed for a column
         parts = components(value.node, max(dimension_of(value.node), _height(other)))
         return None if parts is None else tuple((part,) for part in parts)
     if isinstance(value, (Ordered, Unordered)):

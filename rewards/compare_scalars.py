@@ -72,7 +72,8 @@ def assigned(tools: Tools, gold: Scalar, answer: Equation) -> Outcome:
         return wrong("an equation", "it is an equation, not a solved value")
     else:
         worked = sides  # steps of a calculation, or of a rewriting that holds for every value
-    if len(worked) > 1 and all(step == value for step in worked):
+    one_fraction = plain_form(value) == "fraction"  # 3 \div 7 = 3/7 is two ways to write it
+    if len(worked) > 1 and not one_fraction and all(step == value for step in worked):
         return wrong("an empty equation", "its sides are one and the same", "unsimplified")
     if any(not tools.same(value, step).correct for step in worked[:-1]):
         return wrong("a false equation", "its sides do not agree with each other")

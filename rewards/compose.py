@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rewards.base import Reward, Sample, Score, Verdict
-from rewards.failures import FailureLog, RewardError, describe
+from rewards.failures import CONTAINED, FailureLog, RewardError, describe
+from rewards.functions import sound_score
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +20,17 @@ class ComposedScore:
 
     @property
     def verdict(self) -> Verdict:
-        """Verdict of the first component that has an opinion on truth."""
-        verdicts = (score.verdict for score in self.components.values())
+        """Verdict of the first component that has an opinion on truth; ``math`` goes before ``math_lenient``."""
+        verdicts = (score.verdict for score in in_precedence(self.components))
         return next((v for v in verdicts if v is not Verdict.NOT_JUDGED), Verdict.NOT_JUDGED)
+
+
+def in_precedence(components: Mapping[str, Score]) -> Iterator[Score]:
+    """The scores in order, but where both readings are components, the strict one in the lenient one's place."""
+    for name, score in components.items():
+        if name == "math_lenient" and "math" in components:
+            yield components["math"]
+        yield score
 
 
 class WeightedReward:
@@ -69,29 +78,41 @@ class WeightedReward:
         return math.fsum(value * weight for value, weight in values if value is not None)
 
     def check_gold(self, gold: str) -> str | None:
-        """The first complaint of any component."""
-        return next((complaint for part, _ in self._parts if (complaint := part.check_gold(gold))), None)
+        """The first complaint of any component; one that raises is reported and has none."""
+        for part, _ in self._parts:
+            try:
+                complaint = part.check_gold(gold)
+            except CONTAINED as problem:  # a reward of the user's own
+                self._report(part, problem)
+                continue
+            if complaint:
+                return str(complaint)
+        return None
 
     def warm_up(self) -> None:
         """Let components that have workers start them."""
         for part, _ in self._parts:
             warm_up = getattr(part, "warm_up", None)
             if callable(warm_up):
-                warm_up()
+                try:
+                    warm_up()
+                except CONTAINED as problem:  # scoring will meet it again
+                    self._report(part, problem)
 
     def close(self) -> None:
-        """Close every component. Safe to call twice."""
+        """Close every component, whatever another one raises. Safe to call twice."""
         for part, _ in self._parts:
-            part.close()
+            try:
+                part.close()
+            except CONTAINED as problem:  # a reward of the user's own
+                self._report(part, problem)
 
     def _column(self, part: Reward, samples: Sequence[Sample]) -> list[Score]:
         """Scores of one component; where it fails, scores without a value."""
         try:
-            scores = part.score(samples)
-        except Exception as problem:  # a reward of the user's own
-            error = RewardError(part.name, describe(problem))
-            error.__cause__ = problem
-            return [self._failures.report(error)] * len(samples)
+            scores = list(part.score(samples))
+        except CONTAINED as problem:  # a reward of the user's own
+            return [self._report(part, problem)] * len(samples)
         if len(scores) != len(samples):
             error = RewardError(part.name, f"it gave {len(scores)} scores for {len(samples)} samples")
             return [self._failures.report(error)] * len(samples)
@@ -100,6 +121,12 @@ class WeightedReward:
         ]
 
     def _checked(self, name: str, sample: Sample, score: Score) -> Score:
-        if score.value is None or math.isfinite(score.value):
-            return score
-        return self._failures.report(RewardError(name, f"it gave the value {score.value}", sample.problem_id))
+        try:
+            return sound_score(score)
+        except ValueError as problem:
+            return self._failures.report(RewardError(name, f"it gave {problem}", sample.problem_id))
+
+    def _report(self, part: Reward, problem: BaseException) -> Score:
+        error = RewardError(part.name, describe(problem))
+        error.__cause__ = problem
+        return self._failures.report(error)

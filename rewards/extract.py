@@ -16,7 +16,7 @@ from rewards.last_sentence import last_assertion
 from rewards.quick import quick_extraction
 from rewards.rivals import decide
 from rewards.stated import EMPTY, PART, RUN_ON, RUN_ON_MARKS, WEAKER, run_on, stated
-from rewards.statement import UNCLEAR
+from rewards.value_range import UNCLEAR
 from rewards.visible import View, view_of, visible_text
 
 __all__ = ["Candidate", "Extraction", "Found", "Source", "extract", "visible_text"]

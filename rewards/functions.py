@@ -1,14 +1,15 @@
-"""A plain function as a reward."""
+"""A plain function as a reward, and what any reward of the user's own answers, made sound."""
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 from rewards.base import Explanation, Sample, Score, Verdict
-from rewards.failures import FailureLog, RewardError, describe
+from rewards.failures import CONTAINED, FailureLog, RewardError, describe
 
 
 class FunctionReward:
@@ -49,7 +50,7 @@ class FunctionReward:
     def _score_one(self, sample: Sample) -> Score:
         try:
             value = self._function(sample.completion, sample.gold)
-        except Exception as problem:  # the user's code
+        except CONTAINED as problem:  # the user's code
             error = RewardError(self._name, describe(problem), sample.problem_id)
             error.__cause__ = problem
             return self._failures.report(error)
@@ -57,31 +58,65 @@ class FunctionReward:
 
     def _call_batch(self, samples: Sequence[Sample]) -> list[Any]:
         try:
-            values = list(self._function(list(samples)))
-        except Exception as problem:  # the user's code
+            values = self._function(list(samples))
+            if not isinstance(values, (Mapping, Set, str, bytes)):
+                values = list(values)
+        except CONTAINED as problem:  # the user's code
             raise RewardError(self._name, describe(problem)) from problem
+        if not isinstance(values, list):
+            raise RewardError(self._name, f"it returned a {type(values).__name__}, not a list of values")
         if len(values) != len(samples):
             raise RewardError(self._name, f"it returned {len(values)} values for {len(samples)} samples")
         return values
 
     def _checked(self, value: Any, sample: Sample) -> Score:
         try:
-            return self._as_score(value, sample)
-        except RewardError as error:
-            return self._failures.report(error)
+            return self._as_score(value)
+        except ValueError as problem:
+            return self._failures.report(RewardError(self._name, f"it returned {problem}", sample.problem_id))
 
-    def _as_score(self, value: Any, sample: Sample) -> Score:
+    def _as_score(self, value: Any) -> Score:
         if isinstance(value, Score):
-            return value
-        try:
-            number = None if value is None else float(value)
-        except (TypeError, ValueError):
-            reason = f"it returned a {type(value).__name__}, not a number"
-            raise RewardError(self._name, reason, sample.problem_id) from None
-        if number is not None and not math.isfinite(number):
-            raise RewardError(self._name, f"it returned {number}", sample.problem_id)
+            return sound_score(value)
+        number = None if value is None else finite_number(value)
         sentence = f"{self._name} declines to judge." if number is None else f"{self._name} gives {number:g}."
         return Score(value=number, verdict=Verdict.NOT_JUDGED, explanation=Explanation(sentence=sentence))
+
+
+def sound_score(score: Any) -> Score:
+    """``score`` with a value that is a float or None.
+
+    Raises:
+        ValueError: it is no score, or has a field that is not what it should be; the message names what it is.
+    """
+    if not isinstance(score, Score):
+        raise ValueError(f"a {type(score).__name__}, not a Score")
+    if not isinstance(score.verdict, Verdict):
+        raise ValueError(f"a Score whose verdict is a {type(score.verdict).__name__}")
+    if not isinstance(score.explanation, Explanation):
+        raise ValueError(f"a Score whose explanation is a {type(score.explanation).__name__}")
+    if score.value is None or (type(score.value) is float and math.isfinite(score.value)):
+        return score
+    return dataclasses.replace(score, value=finite_number(score.value))
+
+
+def finite_number(value: Any) -> float:
+    """``value`` as a float.
+
+    Raises:
+        ValueError: it is not a finite number; the message names what it is.
+    """
+    if isinstance(value, (str, bytes, bytearray)):
+        raise ValueError(f"a {type(value).__name__}, not a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError(f"a {type(value).__name__} too large for a number") from None
+    except CONTAINED:  # whatever __float__ of the user's own class does
+        raise ValueError(f"a {type(value).__name__}, not a number") from None
+    if not math.isfinite(number):
+        raise ValueError(f"the value {number}")
+    return number
 
 
 def required_parameters(function: Callable[..., Any]) -> int:

@@ -25,6 +25,10 @@ from typing import Any
 from rewards.process import Json, WorkerProcess, start_worker
 
 _START_FAILURES = 2
+_CORES = os.cpu_count() or 1
+_LEAST_MEMORY_MB = 64
+_LOOK_UP_S = 0.2
+"""How often a batch looks whether the pool is being closed."""
 _SLOW_S = 0.03
 """A request that runs longer holds up those behind it: an idle worker takes them over."""
 
@@ -65,12 +69,16 @@ class WorkerPool:
     ) -> None:
         if workers < 1 or deadline_s <= 0:
             raise ValueError("a pool needs at least one worker and a positive deadline")
+        if memory_mb < _LEAST_MEMORY_MB:
+            raise ValueError(f"a worker needs at least {_LEAST_MEMORY_MB} MB")
         self.deadline_s = deadline_s
-        self._size = workers
+        self._size = min(workers, 2 * _CORES)
+        self._closing = False
         self._command = [sys.executable, "-P", "-m", module, str(memory_mb), str(deadline_s)]
         self._lock = threading.Lock()
         self._workers: list[WorkerProcess] = []
         self._finalizer = weakref.finalize(self, _kill_all, self._workers, os.getpid())
+        _POOLS.add(self)
 
     def start(self) -> None:
         """Start the workers without waiting until they are ready."""
@@ -88,19 +96,16 @@ class WorkerPool:
             try:
                 self._drop_dead()
                 return _Batch(self, requests).run()
-            except OSError as problem:
-                self._kill_workers()
-                return [
-                    Reply(failure=Failure.CRASH, detail=f"no verifier worker could be started: {problem}")
-                ] * len(requests)
             except BaseException:
                 self._kill_workers()  # interrupted in the middle: what the workers now hold is stale
                 raise
 
     def close(self) -> None:
-        """Kill the workers and reap them. Safe to call twice; a later batch starts new ones."""
+        """Kill the workers and reap them; a batch that runs ends at once. Safe to call twice; a later batch starts anew."""
+        self._closing = True
         with self._lock:
             self._kill_workers()
+            self._closing = False
 
     def pids(self) -> list[int]:
         """Process ids of the living workers."""
@@ -110,16 +115,36 @@ class WorkerPool:
         _kill_all(self._workers, os.getpid())
 
     def _fill(self, wanted: int) -> list[WorkerProcess]:
-        """Bring the pool up to ``wanted`` workers."""
-        while len(self._workers) < min(wanted, self._size):
+        """Bring the pool up to ``wanted`` workers, but start no more at once than there are cores."""
+        starting = sum(worker.is_starting for worker in self._workers)
+        while len(self._workers) < min(wanted, self._size) and starting < _CORES:
             self._workers.append(start_worker(self._command))
+            starting += 1
         return self._workers
+
+    def _forget_parents_workers(self) -> None:
+        """In a forked child: the workers are the parent's, and its lock may be held for ever."""
+        self._lock = threading.Lock()
+        while self._workers:
+            self._workers.pop().abandon()
 
     def _drop_dead(self) -> None:
         """Forget workers that died while idle. Only between batches: within one, the batch sees them die."""
         for worker in [w for w in self._workers if w.process.poll() is not None and not w.is_starting]:
             self._workers.remove(worker)
             worker.kill()
+
+
+_POOLS: weakref.WeakSet[WorkerPool] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for pool in list(_POOLS):
+        pool._forget_parents_workers()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _kill_all(workers: list[WorkerProcess], owner: int) -> None:
@@ -138,9 +163,7 @@ class _Batch:
 
     def __init__(self, pool: WorkerPool, requests: Sequence[Mapping[str, Any]]) -> None:
         self.pool = pool
-        self.lines = [
-            json.dumps({**request, "id": job}).encode() + b"\n" for job, request in enumerate(requests)
-        ]
+        self.requests = requests
         self.replies: list[Reply | None] = [None] * len(requests)
         self.queue = deque(range(len(requests)))
         self.left = len(requests)
@@ -155,32 +178,60 @@ class _Batch:
                 self.hand_out()
                 if self.left:
                     self.wait()
+                if self.left and self.pool._closing:
+                    self.give_up("the verifier was closed")
             self.drop_stale()
         return [reply for reply in self.replies if reply is not None]
 
     def hand_out(self) -> None:
         """Keep as many workers as there is work for, and share the requests out evenly among them."""
-        busy = sum(bool(worker.jobs) for worker in self.known)
-        for worker in list(self.pool._fill(busy + len(self.queue))):
-            if worker not in self.known:
-                self.selector.register(worker.output, selectors.EVENT_READ, worker)
-                self.known.add(worker)
+        self.start_workers()
         ready = [worker for worker in self.known if not worker.is_starting]
         while self.queue:
-            open_workers = [worker for worker in ready if worker.has_room(len(self.lines[self.queue[0]]))]
+            line = self.line(self.queue[0])
+            open_workers = [worker for worker in ready if worker.has_room(len(line))]
             if not open_workers:
                 return
-            self.give(min(open_workers, key=lambda worker: len(worker.jobs)), self.queue.popleft())
+            self.give(min(open_workers, key=lambda worker: len(worker.jobs)), self.queue.popleft(), line)
         for worker in ready:
             if not worker.jobs:
                 self.take_over(worker)
 
-    def give(self, worker: WorkerProcess, job: int) -> None:
+    def start_workers(self) -> None:
+        """Start what the queue justifies; once starting has failed twice, go on with those that run, if any."""
+        if self.start_failures < _START_FAILURES:
+            busy = sum(bool(worker.jobs) for worker in self.known)
+            try:
+                self.pool._fill(busy + len(self.queue))
+            except OSError as problem:
+                self.start_failed(str(problem))
+        for worker in self.pool._workers:
+            if worker not in self.known:
+                self.selector.register(worker.output, selectors.EVENT_READ, worker)
+                self.known.add(worker)
+
+    def start_failed(self, reason: str) -> None:
+        self.start_failures += 1
+        if self.start_failures >= _START_FAILURES and not self.pool._workers:
+            self.give_up(f"the verifier worker cannot start: {reason}")
+
+    def line(self, job: int) -> bytes:
+        return json.dumps({**self.requests[job], "id": job}).encode() + b"\n"
+
+    def give(self, worker: WorkerProcess, job: int, line: bytes) -> None:
         if not worker.jobs:
             self.begin_head(worker)
-        worker.jobs.append((job, len(self.lines[job])))
-        with contextlib.suppress(OSError):  # it died: the end of its output says so
-            worker.send(self.lines[job])
+        worker.jobs.append((job, len(line)))
+        worker.send(line)
+        self.watch_input(worker)
+
+    def watch_input(self, worker: WorkerProcess) -> None:
+        """Be told when the pipe has room, as long as something is unsent."""
+        is_watched = worker.input in self.selector.get_map()
+        if worker.unsent and not is_watched:
+            self.selector.register(worker.input, selectors.EVENT_WRITE, worker)
+        elif is_watched and not worker.unsent:
+            self.selector.unregister(worker.input)
 
     def begin_head(self, worker: WorkerProcess) -> None:
         worker.head_since = time.monotonic()
@@ -195,7 +246,7 @@ class _Batch:
             held = {job for other in self.known if other is not worker for job, _ in other.jobs}
             for job, _ in reversed(list(worker.jobs)[1:]):
                 if self.replies[job] is None and job not in held:
-                    self.give(idle, job)
+                    self.give(idle, job, self.line(job))
                     return
 
     def wait(self) -> None:
@@ -204,8 +255,15 @@ class _Batch:
         timeout = min((worker.deadline for worker in waiting), default=0.0) - time.monotonic()
         if any(len(worker.jobs) > 1 for worker in waiting) and len(waiting) < len(self.known):
             timeout = min(timeout, _SLOW_S)
-        for key, _ in self.selector.select(max(0.0, timeout)):
-            self.receive(key.data)
+        for key, events in self.selector.select(max(0.0, min(timeout, _LOOK_UP_S))):
+            worker = key.data
+            if worker not in self.known:
+                continue
+            if events & selectors.EVENT_WRITE:
+                worker.send_rest()
+                self.watch_input(worker)
+            else:
+                self.receive(worker)
         now = time.monotonic()
         for worker in waiting:
             if worker in self.known and worker.deadline <= now and (worker.is_starting or worker.jobs):
@@ -220,6 +278,7 @@ class _Batch:
         for message in messages:
             if worker.is_starting and "ready" in message:
                 worker.is_starting = False
+                self.start_failures = 0
             elif worker.jobs and message.get("id") == worker.jobs[0][0]:
                 self.take_reply(worker, message)
 
@@ -242,9 +301,7 @@ class _Batch:
         words = worker.last_words()
         worker.kill()
         if worker.is_starting:
-            self.start_failures += 1
-            if self.start_failures >= _START_FAILURES:
-                self.give_up(words or f"exit status {status}")
+            self.start_failed(words or f"exit status {status}")
             return
         jobs = [job for job, _ in worker.jobs if self.replies[job] is None]
         if jobs and jobs[0] == worker.jobs[0][0]:
@@ -265,6 +322,8 @@ class _Batch:
         self.queue.extend(job for job in jobs if job not in held)
 
     def forget(self, worker: WorkerProcess) -> None:
+        worker.unsent.clear()
+        self.watch_input(worker)
         self.selector.unregister(worker.output)
         self.known.discard(worker)
         self.pool._workers.remove(worker)
@@ -276,12 +335,10 @@ class _Batch:
             worker.kill()
 
     def give_up(self, reason: str) -> None:
-        """Workers do not start at all: every open request gets that as its verdict."""
+        """Nobody is there to judge: every open request gets that as its verdict."""
         for job, reply in enumerate(self.replies):
             if reply is None:
-                self.settle(
-                    job, Reply(failure=Failure.CRASH, detail=f"the verifier worker cannot start: {reason}")
-                )
+                self.settle(job, Reply(failure=Failure.CRASH, detail=reason))
 
     def settle(self, job: int, reply: Reply) -> None:
         if self.replies[job] is None:

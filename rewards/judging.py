@@ -12,6 +12,7 @@ from rewards.candidates import Extraction, Found, Loser, Source, Wanted, wanted_
 from rewards.equivalence import decide, decide_exactly
 from rewards.extract import extract
 from rewards.forms import restates_question
+from rewards.oracle import is_undefined
 from rewards.outcome import Outcome, wrong
 from rewards.parse import choice_letter, read
 from rewards.tree import Number, clip
@@ -100,7 +101,7 @@ def decide_fully(gold: Reading, answer: Reading) -> Outcome:
 def check_gold(gold: str) -> str | None:
     """Return None if ``gold`` can be judged against, else one line saying why not."""
     try:
-        read(gold)
+        read_gold(gold)
     except Unreadable as problem:
         return f"the gold answer {clip(gold, 60)!r} cannot be read: {problem}"
     return None
@@ -151,6 +152,8 @@ def read_gold(gold: str) -> tuple[Reading, Wanted]:
         Unreadable: it cannot be judged against.
     """
     reading = read(gold)
+    if isinstance(reading.value, Scalar) and is_undefined(reading.value.node):
+        raise Unreadable("it divides by zero")
     return reading, wanted_by(reading.value)
 
 
@@ -178,8 +181,8 @@ def _explanation(trial: Trial, outcome: Outcome, stated: bool, counts: bool) -> 
     answer, gold, reading = trial.extraction.answer, trial.gold, trial.reading
     assert answer is not None
     losers = trial.extraction.losers[-_SHOWN_RUNNER_UPS:]
-    parsed = describe(reading.value) if reading else ""
-    parsed_gold = _described(gold.value)
+    parsed = _described(reading) if reading else ""
+    parsed_gold = _described(gold)
     shown = parsed or clip(answer.text.strip(), 60)
     return Explanation(
         sentence=_sentence(outcome, shown, answer.source, parsed_gold, counts),
@@ -204,9 +207,8 @@ def _explanation(trial: Trial, outcome: Outcome, stated: bool, counts: bool) -> 
     )
 
 
-@lru_cache(maxsize=4096)
-def _described(gold: Value) -> str:
-    return describe(gold)
+def _described(reading: Reading) -> str:
+    return f"{describe(reading.value)} {reading.unit}" if reading.unit else describe(reading.value)
 
 
 def _sentence(outcome: Outcome, shown: str, source: Source, parsed_gold: str, counts: bool) -> str:
@@ -290,6 +292,4 @@ _CAPTIONS = {
     Verdict.CORRECT: "Correct",
     Verdict.WRONG: "Wrong",
     Verdict.UNPARSED: "Not judged",
-    Verdict.TIMEOUT: "Timed out",
-    Verdict.CRASH: "Verifier crashed",
 }

@@ -46,7 +46,7 @@ _CHINESE_LABEL = re.compile(
     r"(?![\u4e00-\u9fff]{0,15}(?:[不错非没半倍除假若最超几]|至少|至多|[大小少多高低]于))[\u4e00-\u9fff]{1,16}(?:\s*[=:]\s*|(?:是|为|等于|有)(?=[-\d\\$¥]))(?=\S)"
 )
 _ONLY_WORDS = re.compile(r"[A-Za-z\s\ue000\ue001]{2,}")
-_FUNCTION_LABEL = re.compile(r"[A-Za-z](?:\^\{?(?:-1|\\prime\s*)\}?)?\s*\(\s*[A-Za-z]\s*\)\s*=\s*(?=\S)")
+_FUNCTION_LABEL = re.compile(r"[A-Za-z](?:\^\{?(?:-1|\\prime\s*)\}?)?\s*\(\s*[a-z]\s*\)\s*=\s*(?=\S)")
 _RELATION = re.compile(r"[<>]|\\(?:in|leq?|geq?|ne)(?![A-Za-z])")
 
 

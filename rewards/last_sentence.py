@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 
-from rewards.assertion import DIGIT, MATH, NOT_AFTER, NOT_BUT, SYMBOLIC, asserted_value
+from rewards.asserted_formula import DIGIT, MATH, SYMBOLIC
+from rewards.assertion import NOT_AFTER, NOT_BUT, asserted_value
 from rewards.base import Span
 from rewards.candidates import Candidate, Kind, Source, Wanted
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from rewards.characters import DOLLAR, SOFT_COMMA, THIN, WORDS_CLOSE, WORDS_OPEN
 
 _PIECE = re.compile(
-    r"\\(?P<name>[A-Za-z]+)(?P<star>\*(?=\s*\{))?|\\(?P<char>.)|(?P<comma>\{\s*,\s*\})|(?P<open>\{)|(?P<close>\})"
+    r"\\(?P<name>[A-Za-z]+)(?P<star>\*(?=\s*\{))?|\\(?P<char>.)|(?P<comma>\{\s*,\s*\})|\{\s*(?P<sign>[:=<>])\s*\}|(?P<open>\{)|(?P<close>\})"
     r"|(?P<tie>~)|(?P<amp>&)|(?P<space>\s+)|(?P<plain>[^\\{}~&\s]+)|(?P<stray>\\)",
     re.S,
 )
@@ -80,6 +80,7 @@ class _Group:
     slot: int = -1
     closing: str = ""
     rest: str = ""
+    infix: tuple[int, str] = (-1, "")
 
 
 @dataclass(slots=True)
@@ -132,6 +133,8 @@ class _Undresser:
             self.out.append(found[0])
         elif kind == "comma":
             self.out.append(SOFT_COMMA)
+        elif kind == "sign":
+            self.out.append(found["sign"])
         elif kind == "tie":
             self.out.append("~" if not "".join(self.out[-3:]).strip() else THIN)
         elif kind == "amp":
@@ -201,14 +204,25 @@ class _Undresser:
         return True
 
     def infix(self, command: str) -> bool:
-        r"""``{a \over b}`` → ``\frac{a}{b}``, once in a group."""
+        r"""``{a \over b}`` → ``\frac{a}{b}``; a second one in the group undoes it."""
         group = self.groups[-1]
-        if group.slot < 0 or self.out[group.slot]:
+        if group.slot < 0:
+            return False
+        if self.out[group.slot]:
+            self.undo_infix(group)
             return False
         self.out[group.slot] = command + "{"
+        group.infix = (len(self.out), "\\over " if command == "\\frac" else "\\choose ")
         self.out.append("}{")
         group.closing += "}"
         return True
+
+    def undo_infix(self, group: _Group) -> None:
+        r"""``{a \over b \over c}`` has no meaning: all stay as they are written."""
+        middle, written = group.infix
+        self.out[group.slot], self.out[middle] = "", written
+        group.closing = group.closing[:-1]
+        group.slot = -1
 
 
 _NOTHING_SET = frozenset(_NOTHING.split())

@@ -240,6 +240,8 @@ def _continues(parser: ExpressionParser) -> bool:
 
 def several(parser: ExpressionParser, name: str) -> Node:
     r"""``\gcd(a, b)``, ``\max\{a, b\}``, ``binomial(n, k)``."""
+    if name in ("max", "min") and parser.peek().text not in _WRITTEN_BRACKETS and parser.peek().text != "\\{":
+        return _extreme(parser, name)
     closing = {"(": ")", "\\{": "\\}", "{": "}", "[": "]"}.get(parser.take().text)
     if closing is None:
         raise Unreadable(f"{name} without brackets")
@@ -251,3 +253,11 @@ def several(parser: ExpressionParser, name: str) -> Node:
     if (wanted is not None and len(arguments) != wanted) or len(arguments) > 16:
         raise Unreadable(f"{name} of {len(arguments)} arguments")
     return parser.node(Apply(op, tuple(arguments)))
+
+
+def _extreme(parser: ExpressionParser, name: str) -> Node:
+    r"""``\max f``, ``\min_x f(x)``: the name of a quantity."""
+    symbol = identifiers.subscripted(parser, name)
+    if parser.peek().kind not in ("name", "command"):
+        raise Unreadable(f"{name} without brackets")
+    return parser.node(Apply(Op.CALL, (Symbol(symbol), parser.power())))

@@ -57,8 +57,10 @@ _MARKED_SCALE = re.compile(
 )
 _SHORT_SCALES = ((re.compile(r"(?<=\d)\s?bn\b"), " billion"), (re.compile(r"(?<=\d)\s?mn\b"), " million"))
 _OPERATIONS = (
-    (re.compile(r"(?<=[\d)])\s+squared\b", re.I), "^2"),
-    (re.compile(r"(?<=[\d)])\s+cubed\b", re.I), "^3"),
+    (re.compile(r"(?<=\d)\s+point\s+(?=\d)", re.I), "."),
+    (re.compile(r"(?:(?<=[\d)])|(?<=\bpi)|(?<=\b[a-z]))\s+squared\b", re.I), "^2"),
+    (re.compile(r"(?:(?<=[\d)])|(?<=\bpi)|(?<=\b[a-z]))\s+cubed\b", re.I), "^3"),
+    (re.compile(r"(?<=[\d)a-z])\s+to\s+the\s+power\s+(?:of\s+)?(-?\d{1,4})\b", re.I), r"^{\1}"),
     (re.compile(r"(?<=[\d)])\s+factorial\b", re.I), "!"),
     (re.compile(r"(?<![\d.])(\d)成"), r"\g<1>0%"),
 )
@@ -70,12 +72,18 @@ _AND_A_HALF = re.compile(
 )
 _POSITIVE = re.compile(r"\Apositive\s+(?=[\d\\(.])", re.I)
 _SPOKEN_SIGN = re.compile(r"(?<![A-Za-z\\])(?:minus|negative)\s+(?=[\d\\(.])", re.I)
-_SPOKEN_ROOT = re.compile(r"(?:the\s+)?(?P<degree>square|cube)\s+root\s+of\s+(?P<number>\d{1,12})\b", re.I)
+_SPOKEN_ROOT = re.compile(
+    r"(?<![a-z-])(?:the\s+)?(?:(?P<degree>square|cube)\s+)?root\s+(?:of\s+)?(?P<number>\d{1,12})\b", re.I
+)
+_BOTH_SIGNS = re.compile(r"\bplus[ -]or[ -]minus\b", re.I)
+_SPOKEN_ATOM = r"-?(?:\d{1,9}|(?:\d{1,9}\s*)?(?:\\?pi|\\sqrt(?:\[3\])?\{\d{1,12}\}|[a-z](?:\^\d)?))"
+_SPOKEN_QUOTIENT = re.compile(rf"(?P<top>{_SPOKEN_ATOM})\s+over\s+(?P<bottom>{_SPOKEN_ATOM})", re.I)
+_SPOKEN_PLUS = re.compile(rf"({_SPOKEN_ATOM})\s+plus\s+({_SPOKEN_ATOM})", re.I)
 _LETTERS_BESIDE = re.compile(r"(?:\s*[A-Za-z]{1,2}(?![A-Za-z])(?:\s*\^\s*(?:\d|\{\s*\d\s*\}))?){1,6}\s*")
 _LETTER_UNIT = re.compile(r"([-+]?\d{1,15}(?:\.\d{1,15})?)(\s*)([A-Za-z])")
 _MAX_CLAUSE = 80
 _ONE_NUMBER = re.compile(
-    r"-?\s?(?:\d{1,18}(?:,\d{3})*(?:\.\d{1,18})?|\d{1,9}\s?/\s?\d{1,9}|\\sqrt(?:\[\d\])?\s*(?:\d{1,9}|\{\d{1,9}\})|cbrt\(\d{1,9}\))%?"
+    r"(?:\\pm\s*)?-?\s?(?:(?:\d{1,9}\s?\*?\s?)?\\?pi(?![A-Za-z])\s?(?:/\s?\d{1,9})?|\\frac\{[\d\\a-z{} ]{1,24}\}\{[\d\\a-z{} ]{1,24}\}|\d{1,18}(?:,\d{3})*(?:\.\d{1,18})?|\d{1,9}\s?/\s?\d{1,9}|\\sqrt(?:\[\d\])?\s*(?:\d{1,9}|\{\d{1,9}\})|cbrt\(\d{1,9}\))%?"
 )
 _UNIT_QUOTIENT = re.compile(
     r"([-+]?\d{1,15}(?:\.\d{1,15})?)\s*\\frac\{\s*([a-z]{1,3})\s*\}\{\s*([a-z]{1,3})\s*\}"
@@ -199,7 +207,7 @@ def _unmarked(text: str) -> str:
 
 def _digits_for_words(text: str) -> str:
     text = _FRACTION_OF_PERCENT.sub(_fraction_of_percent, _MARKED_SCALE.sub(rf" \1 {WORDS_OPEN}", text))
-    text = _AND_A_HALF.sub(_and_a_half, text)
+    text = _BOTH_SIGNS.sub(r"\\pm ", _AND_A_HALF.sub(_and_a_half, text))
     for pattern, scale in _SHORT_SCALES:
         text = pattern.sub(scale, text)
     text = chinese_to_digits(words_to_digits(text))
@@ -209,6 +217,10 @@ def _digits_for_words(text: str) -> str:
     text = _EACH.sub(r"\g<value>每\g<unit>", text, count=1) if text.startswith("每") else text
     text = _POSITIVE.sub("", _SPOKEN_SIGN.sub("-", text))
     text = _SPOKEN_ROOT.sub(_root, text)
+    spoken = _SPOKEN_QUOTIENT.fullmatch(text.strip())
+    text = f"\\frac{{{spoken['top']}}}{{{spoken['bottom']}}}" if spoken else text
+    spoken = _SPOKEN_PLUS.fullmatch(text.strip())
+    text = f"{spoken[1]} + {spoken[2]}" if spoken else text
     text = text.replace(" to ", ":") if _TO_RATIO.fullmatch(text) else text
     return plain_digits(text)
 
@@ -223,7 +235,7 @@ def _fraction_of_percent(found: re.Match[str]) -> str:
 
 
 def _root(found: re.Match[str]) -> str:
-    return f"\\sqrt{'[3]' if found['degree'].lower() == 'cube' else ''}{{{found['number']}}}"
+    return f"\\sqrt{'[3]' if (found['degree'] or '').lower() == 'cube' else ''}{{{found['number']}}}"
 
 
 def _special(text: str) -> Moment | Compound | None:

@@ -40,6 +40,7 @@ _REWRITES = (
     (re.compile(r"\b(?:negative|minus)[ -](?:infinity|inf)\b", re.I), r" -\\infty "),
     (re.compile(r"\b(?:positive |plus )?(?:infinity|inf)\b", re.I), r" \\infty "),
     (re.compile(r"\bis\s+(?=[<>=])"), ""),
+    (re.compile(r"(?<![A-Za-z\\])([A-Za-z])\s+is\s+(?=-?[\d.])"), r"\1 = "),
     (re.compile(r"(?<=[A-Za-z\d)])(?<!\bor)\s+(?:equals|is equal to)\s+(?=[-\d\\(.])"), " = "),
 )
 _NOUN = re.compile(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 from rewards.numerals import shifted
 
@@ -116,6 +117,9 @@ def _read_words(words: list[str]) -> str | None:
     """Digits for lower-case number words without articles; None if they are no number together."""
     if not words:
         return None
+    scaled = _scaled_fraction(words)
+    if scaled is not None:
+        return scaled
     if words[0][0].isdigit():
         return _after_digits(words)
     if words[-1] == "dozen":
@@ -124,10 +128,22 @@ def _read_words(words: list[str]) -> str | None:
         return _fraction(words)
     if "point" in words:
         return _with_point(words)
-    if words[0] == "half" and len(words) == 2 and words[1] in _SCALES:
-        return shifted("0.5", _SCALES[words[1]])
     value = _cardinal(words)
     return None if value is None else str(value)
+
+
+def _scaled_fraction(words: list[str]) -> str | None:
+    """``half a million``, ``two and a quarter million``: a fraction of a scale that makes a whole number."""
+    count = len(words)
+    while count and words[count - 1] in _SCALES:
+        count -= 1
+    if count == len(words) or not count or words[count - 1] not in _DENOMINATORS:
+        return None
+    part = _read_words(words[:count])
+    if part is None or "/" not in part:
+        return None
+    value = sum(map(Fraction, part.split())) * 10 ** sum(_SCALES[word] for word in words[count:])
+    return str(value) if value.denominator == 1 else None
 
 
 def _dozens(words: list[str]) -> str | None:

@@ -33,7 +33,8 @@ Oracle = Callable[[Node, Node], Outcome]
 def same_exactly(gold: Node, answer: Node) -> Outcome:
     """The oracle without sympy or mpmath, under every reading of an ambiguous notation."""
     if same_shape(gold, answer):
-        _refuse_division_by_zero(gold)
+        if is_undefined(gold):
+            raise ZeroDivisionError
         return _alike(gold)
     return through_readings(gold, answer, decide_exactly)
 
@@ -43,12 +44,15 @@ def _alike(gold: Node) -> Outcome:
     return right(f"same {kind}", f"both are the same {kind}")
 
 
-def _refuse_division_by_zero(node: Node) -> None:
-    """Raise ZeroDivisionError for ``1/0``; what is too large to work out is left alone."""
+def is_undefined(node: Node) -> bool:
+    """Tell ``1/0`` and the like; what is too large to work out counts as defined."""
     try:
         exact(node)
     except TooLarge:
-        return
+        return False
+    except ZeroDivisionError:
+        return True
+    return False
 
 
 def decide_exactly(gold: Node, answer: Node) -> Outcome:

@@ -14,9 +14,9 @@ from rewards.layout import lay_out
 from rewards.names import number
 from rewards.normalize import normalize, plain_notation
 from rewards.outermost import semicolons_as_commas
-from rewards.phrases import plain_words
+from rewards.phrases import is_words, plain_words
 from rewards.special import letter_alone, letter_with_text
-from rewards.structure import is_words, point_reading, read_value
+from rewards.structure import point_reading, read_value
 from rewards.tokens import refuse_code
 from rewards.tree import negate
 from rewards.values import Choice, LimitExceeded, Reading, Scalar, Text, Unreadable, Value

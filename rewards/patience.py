@@ -18,17 +18,20 @@ class OutOfPatience(BaseException):
 
 def install() -> None:
     """Let :func:`limited` interrupt this process. Call it once, in the main thread of a worker."""
-    signal.signal(signal.SIGALRM, _ring)
+    signal.signal(signal.SIGPROF, _ring)
 
 
 @contextmanager
 def limited(seconds: float) -> Iterator[None]:
-    """Raise :class:`OutOfPatience` inside the block once ``seconds`` have passed. Wants :func:`install` before."""
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    """Raise :class:`OutOfPatience` once the block has used ``seconds`` of processor time. Wants :func:`install` before.
+
+    Processor time, not the clock: what sympy gets done must not depend on what else the machine does.
+    """
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _ring(_number: int, _frame: FrameType | None) -> None:

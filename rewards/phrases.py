@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+_ANY_WORDS = re.compile(r"[^\W_][^\\=<>^_{}*+|\[\]]*", re.UNICODE)
 _ARTICLES = re.compile(r"\b(?:the|a|an)\b")
 _PUNCTUATION = re.compile(r"[-‐_/\"“”‘’'`.,:;!?()\[\]{}$*，。！？、：；（）《》「」]+")
 _OPENING = re.compile(r"^(?:(?:it|that|this|there|he|she|they) (?:is|are|was|were)|it s|因为|是|为)\s*")
@@ -147,3 +148,8 @@ def _restricted(text: str) -> str | None:
         return None
     rest = condition["rest"].strip()
     return f"\\{{x | x {rest}\\}}" if rest[0] in "<>!" else rest
+
+
+def is_words(text: str) -> bool:
+    """Tell whether unreadable text may stand as a word answer: it has a letter and no formula in it."""
+    return bool(_ANY_WORDS.fullmatch(text)) and any(char.isalpha() for char in text)

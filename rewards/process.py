@@ -47,6 +47,8 @@ class WorkerProcess:
     jobs: deque[tuple[int, int]] = field(default_factory=deque)
     """Requests sent and not answered, oldest first, with the bytes of each."""
     buffer: bytearray = field(default_factory=bytearray)
+    unsent: bytearray = field(default_factory=bytearray)
+    """What the pipe had no room for yet: a write never waits, so a worker that does not read cannot hold us up."""
 
     @property
     def output(self) -> int:
@@ -54,17 +56,34 @@ class WorkerProcess:
         assert self.process.stdout is not None
         return self.process.stdout.fileno()
 
+    @property
+    def input(self) -> int:
+        """File descriptor of what the process reads."""
+        assert self.process.stdin is not None
+        return self.process.stdin.fileno()
+
     def has_room(self, size: int) -> bool:
-        """Whether ``size`` bytes can be sent without waiting: a write must never block on a worker that hangs."""
+        """Whether a request of ``size`` bytes is worth sending ahead of the answers to those before it."""
         return not self.jobs or (
             len(self.jobs) < _MAX_AHEAD and size + sum(size for _, size in self.jobs) <= _PIPE_BYTES
         )
 
     def send(self, line: bytes) -> None:
-        """Write one line; OSError if the process is gone."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(line)
-        self.process.stdin.flush()
+        """Write one line as far as the pipe takes it; :meth:`send_rest` does the rest."""
+        self.unsent += line
+        self.send_rest()
+
+    def send_rest(self) -> None:
+        """Write what is left, without waiting. That the process is gone shows at the end of its output."""
+        while self.unsent:
+            try:
+                sent = os.write(self.input, self.unsent[:_PIPE_BYTES])
+            except BlockingIOError:
+                return
+            except OSError:
+                self.unsent.clear()
+                return
+            del self.unsent[:sent]
 
     def read_messages(self) -> list[Json]:
         """Take in what has come; the messages whose lines are complete. EOFError: the process is gone."""
@@ -93,6 +112,14 @@ class WorkerProcess:
                 if pipe is not None:
                     pipe.close()
 
+    def abandon(self) -> None:
+        """Close our ends of the pipes and forget the process: for a forked child, whose parent it belongs to."""
+        self.process.returncode = 0
+        for pipe in (self.process.stdin, self.process.stdout, self.log):
+            with contextlib.suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
+
     def last_words(self) -> str:
         """The tail of what the process wrote to stderr, on one line."""
         try:
@@ -109,6 +136,7 @@ def start_worker(command: Sequence[str]) -> WorkerProcess:
     log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
     process = subprocess.Popen(
         command,
+        bufsize=0,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
@@ -116,6 +144,8 @@ def start_worker(command: Sequence[str]) -> WorkerProcess:
         close_fds=True,
         start_new_session=True,
     )
+    assert process.stdin is not None
+    os.set_blocking(process.stdin.fileno(), False)
     return WorkerProcess(process, log, deadline=time.monotonic() + _START_UP_S)
 
 

@@ -13,7 +13,7 @@ from rewards.candidates import Candidate, Extraction, Found, Source
 
 _BOX = "\\boxed{"
 _HASHES = "\n#### "
-EVIDENT_NUMBER = re.compile(r"-?\$?(?:\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.\d{1,15})?(?:/\d{1,15})?%?")
+EVIDENT_NUMBER = re.compile(r"-?\$?(?:\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.\d{1,15})?(?:/[1-9]\d{0,14})?%?")
 """An answer that is read at a glance: an integer, decimal or fraction, with a dollar or percent sign at most."""
 _DOUBT = re.compile(
     r"not|n't|nor|never|wrong|incorrect|instead|rather|either|\bor\b|maybe|perhaps|possibly|if|format|intermediate|suppose|assume|confus|mistak|print|echo"

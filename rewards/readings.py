@@ -41,9 +41,9 @@ def _is_residue(node: Node) -> bool:
 def _log_readings(gold: Node, answer: Node) -> Iterator[tuple[Node, Node]]:
     """``log`` as the natural logarithm, and as the decimal one."""
     if not (_has_plain_log(gold) or _has_plain_log(answer)):
-        yield gold, answer
+        yield _cancelled(gold), _cancelled(answer)
         return
-    yield _with_base(gold, None), _with_base(answer, None)
+    yield _cancelled(_with_base(gold, None)), _cancelled(_with_base(answer, None))
     yield _with_base(gold, _TEN), _with_base(answer, _TEN)
 
 
@@ -60,6 +60,38 @@ def _with_base(node: Node, base: Node | None) -> Node:
     if node.op is Op.LOG and isinstance(args[-1], Constant) and args[-1].name == "logbase":
         args = args[:1] if base is None else (args[0], base)
     return Apply(node.op, args)
+
+
+def _cancelled(node: Node) -> Node:
+    """``e^(n ln u)`` as ``u^n`` for an integer n, which is so for every complex u but 0; ``ln u^n`` stays."""
+    if not isinstance(node, Apply):
+        return node
+    args = tuple(map(_cancelled, node.args))
+    if node.op is Op.EXP:
+        exponent: Node | None = args[0]
+    else:
+        exponent = args[1] if node.op is Op.POW and args[0] == Constant("e") else None
+    power = None if exponent is None else _power_of_logarithm(exponent)
+    return power or (node if args == node.args else Apply(node.op, args))
+
+
+def _power_of_logarithm(exponent: Node) -> Node | None:
+    """``u^n`` of ``n ln u`` or ``-ln u``; None for anything else."""
+    if not isinstance(exponent, Apply):
+        return None
+    if exponent.op is Op.LOG:
+        return exponent.args[0] if len(exponent.args) == 1 else None
+    if exponent.op is Op.NEG:
+        power = _power_of_logarithm(exponent.args[0])
+        return None if power is None else Apply(Op.DIV, (Number(Fraction(1)), power))
+    if exponent.op is not Op.MUL or len(exponent.args) != 2:
+        return None
+    count, logarithm = exponent.args
+    if not isinstance(count, Number) or count.value.denominator != 1 or not isinstance(logarithm, Apply):
+        return None
+    if logarithm.op is not Op.LOG or len(logarithm.args) != 1:
+        return None
+    return Apply(Op.POW, (logarithm.args[0], count))
 
 
 # -- constants of integration
@@ -119,6 +151,9 @@ def _solves_an_equation(node: Node) -> bool:
 
 def _split_constant(node: Node, names: str | frozenset[str]) -> tuple[Node, str] | None:
     """``f + C`` as ``f`` and ``C``, where ``C`` occurs nowhere else."""
+    if isinstance(node, Apply) and node.op is Op.DIV and not symbols(node.args[1]):  # (x^3 + C)/3
+        above = _split_constant(node.args[0], names)
+        return None if above is None else (Apply(Op.DIV, (above[0], node.args[1])), above[1])
     if not isinstance(node, Apply) or node.op is not Op.ADD:
         return None
     for index, term in enumerate(node.args):

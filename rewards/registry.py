@@ -7,16 +7,18 @@ being imported, and loaded when one is asked for.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib
 import importlib.util
 import inspect
+import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
 from rewards.base import Reward
-from rewards.failures import describe
+from rewards.failures import CONTAINED, describe
 from rewards.functions import FunctionReward, required_parameters
 
 _Factory = TypeVar("_Factory", bound=Callable[..., Any])
@@ -94,11 +96,12 @@ def _build(target: Any, label: str, name: str, options: dict[str, Any]) -> Rewar
         return FunctionReward(label, target)
     try:
         built = target(**options)
-    except (TypeError, ValueError) as problem:
-        raise UnknownRewardError(f"reward {name!r} cannot be built: {problem}") from problem
-    if not isinstance(built, Reward):
-        raise UnknownRewardError(f"reward {name!r} built a {type(built).__name__}, which is not a reward")
-    return built
+        if isinstance(built, Reward):  # which may run a property of the user's
+            return built
+    except CONTAINED as problem:
+        reason = str(problem) if type(problem) in (TypeError, ValueError) else describe(problem)
+        raise UnknownRewardError(f"reward {name!r} cannot be built: {reason}") from problem
+    raise UnknownRewardError(f"reward {name!r} built a {type(built).__name__}, which is not a reward")
 
 
 def _installed() -> dict[str, EntryPoint]:
@@ -109,7 +112,7 @@ def _installed() -> dict[str, EntryPoint]:
 def _load_installed(entry: EntryPoint) -> Any:
     try:
         return entry.load()
-    except Exception as problem:  # whatever the package raises while it is imported
+    except CONTAINED as problem:  # whatever the package raises while it is imported
         message = f"reward {entry.name!r}: cannot load {entry.value!r}: {describe(problem)}"
         raise UnknownRewardError(message) from problem
 
@@ -123,7 +126,7 @@ def _load(path: str) -> Any:
         module = (
             _load_file(module_name) if module_name.endswith(".py") else importlib.import_module(module_name)
         )
-    except Exception as problem:  # whatever the user's module raises while it is imported
+    except CONTAINED as problem:  # whatever the user's module raises while it is imported
         message = f"reward {path!r}: cannot import {module_name!r}: {describe(problem)}"
         raise UnknownRewardError(message) from problem
     try:
@@ -136,11 +139,17 @@ def _load(path: str) -> Any:
 
 def _load_file(file: str) -> Any:
     path = Path(file).expanduser().resolve()
-    spec = importlib.util.spec_from_file_location(f"_reward_{path.stem}", path)
+    name = f"_reward_{path.stem}_{hashlib.sha256(bytes(path)).hexdigest()[:16]}"
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.modules[name] = module  # dataclasses and pickle look the module up by its name
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
 
 

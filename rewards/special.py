@@ -63,6 +63,7 @@ _QUANTITY = re.compile(
 _APPLIED = re.compile(
     r"(?:\\?[A-Za-z]{1,4}|\\Pr)(?:_\{?\w{1,6}\}?)?(?:\^\{?-?\d\}?)?\s*[\[(].{1,60}[\])]", re.S
 )
+_LETTER_RUNS = (frozenset("abcd"), frozenset("xyzwt"), frozenset("pqrs"), frozenset("mnk"), frozenset("uvw"))
 _FUNCTIONS = re.compile(
     r"\\?(?:sin|cos|tan|log|ln|exp|sqrt|sec|csc|cot|abs|lcm|gcd|max|min|lg|mod|nCr|nPr)(?![A-Za-z])"
 )
@@ -173,3 +174,11 @@ def quantity_name(text: str) -> str | None:
     if applied or _QUANTITY.fullmatch(text) or _DERIVATIVE.fullmatch(text):
         return re.sub(r"[\s\\{}]", "", text)
     return None
+
+
+def is_product_of_letters(word: str) -> bool:
+    """Tell a product of variables (``xy``, ``abc``) from a word: letters of one run, in order or without a vowel."""
+    if len(word) > 3 or len(set(word)) != len(word):
+        return False
+    in_order = list(word) == sorted(word)
+    return any(run.issuperset(word) for run in _LETTER_RUNS) and (in_order or "a" not in word)

@@ -10,9 +10,10 @@ from dataclasses import replace
 from rewards.base import Span
 from rewards.boxes import boxes_in
 from rewards.candidates import MAX_CANDIDATES, Candidate, Kind, Loser, Source, Wanted
-from rewards.clause import value_in
+from rewards.clause import states_otherwise, value_in
 from rewards.last_sentence import last_assertion
-from rewards.statement import looks_like_value, statement_after, value_range
+from rewards.statement import statement_after
+from rewards.value_range import UNCLEAR, looks_like_value, value_range
 
 WEAKER = "a stronger kind of statement is there"
 EMPTY = "it is empty"
@@ -79,10 +80,12 @@ _JSON = re.compile(
 
 def stated(text: str, wanted: Wanted, losers: list[Loser], cut_off: bool) -> list[Candidate]:
     """The statements that count: those of the strongest kind, and what supersedes them. The others go to ``losers``."""
-    boxes = _usable(text, boxes_in(text), losers)
-    phrases = _usable(text, _phrases(text, boxes, wanted, losers), losers, cut_off)
-    hashes = _usable(text, _hashes(text, boxes, wanted, losers), losers, cut_off) if "####" in text else []
-    tags = _usable(text, _tags(text, wanted, cut_off), losers) if "<" in text or "[" in text else []
+    boxes = _usable(text, boxes_in(text), losers, wanted)
+    phrases = _usable(text, _phrases(text, boxes, wanted, losers), losers, wanted, cut_off)
+    hashes = (
+        _usable(text, _hashes(text, boxes, wanted, losers), losers, wanted, cut_off) if "####" in text else []
+    )
+    tags = _usable(text, _tags(text, wanted, cut_off), losers, wanted) if "<" in text or "[" in text else []
     if boxes:
         last = boxes[-1].span.end
         withdrawn = any(_is_withdrawal(loser, last) for loser in losers) or any(
@@ -131,12 +134,18 @@ def _inner(tag: Candidate, statements: list[Candidate]) -> Candidate:
 
 
 def _usable(
-    text: str, candidates: Iterator[Candidate] | list[Candidate], losers: list[Loser], cut_off: bool = False
+    text: str,
+    candidates: Iterator[Candidate] | list[Candidate],
+    losers: list[Loser],
+    wanted: Wanted,
+    cut_off: bool = False,
 ) -> list[Candidate]:
     r"""Leave out what states nothing: empty boxes, placeholders such as ``\boxed{?}``, denials, questions."""
     usable = []
     for candidate in candidates:
         fault = _fault(text, candidate, cut_off)
+        if not fault and wanted.kind is Kind.NUMBER and states_otherwise(candidate.text):
+            fault = UNCLEAR
         if fault:
             losers.append(Loser(candidate, fault))
         else:
@@ -251,13 +260,12 @@ def _tag(text: str, start: int, end: int, wanted: Wanted) -> Candidate:
     whole = Candidate(body, Span(start, start + len(body)), Source.TAG, is_final=True)
     if len(body) < 2 or len(body) > 4_000:
         return whole
-    first, last = (
-        (value_in(body, wanted) or (0, len(body)))
-        if "\n" not in body and ". " not in body
-        else (0, len(body))
-    )
+    is_sentence = "\n" not in body and ". " not in body
+    value = value_in(body, wanted) if is_sentence else (0, len(body))
+    first, last = value or (0, len(body))
     if (
-        last - first == len(body)
+        value is not None
+        and last - first == len(body)
         and re.search(r"[A-Za-z]{3,}[^\\]*\s|[\u4e00-\u9fff]{3,}", body)
         and wanted.kind is not Kind.WORDS
     ):

@@ -6,17 +6,26 @@ In: ``{"id", "gold", "response"}`` with an optional ``"prompt"``. Out: ``{"id", 
 
 from __future__ import annotations
 
+import io
 import json
 import math
-import queue
+import os
+import select
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import IO, Any
 
 from rewards.base import Reward, Sample, Score, Verdict
 
 MAX_BATCH = 256
 """Lines judged together at most: enough to keep all workers busy, few enough that output keeps flowing."""
+MAX_BYTES = 8 << 20
+"""Bytes read ahead at most; a longer line is read alone."""
+_CHUNK = 1 << 16
+_BOM = b"\xef\xbb\xbf"
 Json = dict[str, Any]
 
 
@@ -28,11 +37,24 @@ class BadLine(ValueError):
         self.line_id = line_id
 
 
+@dataclass(frozen=True, slots=True)
+class _Number:
+    """A JSON number with the digits it was written with: 3.10 says more than 3.1, and 1e999 is no infinity."""
+
+    written: str
+
+    @property
+    def value(self) -> int | float:
+        """The number itself; ValueError for an integer of too many digits."""
+        is_integer = self.written.removeprefix("-").isdigit()
+        return int(self.written) if is_integer else float(self.written)
+
+
 def judge_stream(lines: IO[bytes], verifier: Reward) -> Iterator[list[Json]]:
     """Judge every line of ``lines`` and yield their records, in order, a batch at a time.
 
     Lines that have come are judged together; nothing waits for a batch to fill, so a program may write one line and
-    read its verdict before it writes the next. Blank lines are passed over.
+    read its verdict before it writes the next. Blank lines are passed over. A file must not have been read from yet.
     """
     for batch in _batches(lines):
         yield judge_batch(batch, verifier)
@@ -78,7 +100,9 @@ def parse_line(line: bytes, number: int) -> tuple[Any, Sample]:
         BadLine: it is not a JSON object with a gold and a response.
     """
     try:
-        data = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
+        data = json.loads(
+            line.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_Number, parse_int=_Number
+        )
     except UnicodeDecodeError:
         raise BadLine("not UTF-8 text") from None
     except RecursionError:
@@ -87,9 +111,7 @@ def parse_line(line: bytes, number: int) -> tuple[Any, Sample]:
         raise BadLine(f"not JSON: {problem}") from None
     if not isinstance(data, dict):
         raise BadLine(f"a JSON object is wanted, not {_kind(data)}")
-    line_id = data.get("id", number)
-    if isinstance(line_id, (dict, list)) or (isinstance(line_id, float) and not math.isfinite(line_id)):
-        raise BadLine("'id' must be a text or a number")
+    line_id = _line_id(data.get("id", number))
     return line_id, Sample(
         problem_id=str(line_id),
         prompt=_text(data, "prompt", line_id, default=""),
@@ -98,16 +120,27 @@ def parse_line(line: bytes, number: int) -> tuple[Any, Sample]:
     )
 
 
+def _line_id(given: Any) -> Any:
+    try:
+        line_id = given.value if isinstance(given, _Number) else given
+    except ValueError:
+        raise BadLine("'id' has too many digits") from None
+    if isinstance(line_id, (dict, list)) or (isinstance(line_id, float) and not math.isfinite(line_id)):
+        raise BadLine("'id' must be a text or a number")
+    return line_id
+
+
 def _text(data: Json, name: str, line_id: Any, default: str | None = None) -> str:
     """A field as text. Data sets write some golds as JSON numbers."""
-    value = data.get(name, default)
+    value = data.get(name)
+    value = default if value is None else value
     if value is None:
         raise BadLine(f"{name!r} is missing", line_id)
     if isinstance(value, str):
         return value
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if not isinstance(value, _Number):
         raise BadLine(f"{name!r} must be text, not {_kind(value)}", line_id)
-    return json.dumps(value)
+    return value.written
 
 
 def _refuse_constant(name: str) -> None:
@@ -119,41 +152,101 @@ def _kind(value: Any) -> str:
     return names.get(type(value), "a number")
 
 
-def _batches(lines: Iterable[bytes]) -> Iterator[list[tuple[int, bytes]]]:
+def _batches(lines: IO[bytes]) -> Iterator[list[tuple[int, bytes]]]:
     """Numbered lines, as many at a time as have come. A thread reads ahead, and not further than one batch."""
-    waiting: queue.Queue[tuple[int, bytes] | BaseException | None] = queue.Queue(MAX_BATCH)
-
-    def read_ahead() -> None:
-        try:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    waiting.put((number, line))
-            waiting.put(None)
-        except BaseException as problem:  # handed over to whoever consumes the lines
-            waiting.put(problem)
-
-    threading.Thread(target=read_ahead, name="read-lines", daemon=True).start()
-    while True:
-        batch, end = _take(waiting)
-        if batch:
+    ahead = _ReadAhead(lines)
+    try:
+        while batch := ahead.take():
             yield batch
-        if isinstance(end, BaseException):
-            raise end
-        if end is not False:
-            return
+    finally:
+        ahead.stop()
 
 
-def _take(
-    waiting: queue.Queue[tuple[int, bytes] | BaseException | None],
-) -> tuple[list[tuple[int, bytes]], BaseException | bool | None]:
-    """Wait for one line and take what else is there; with it the end mark, or False where more may come."""
-    batch: list[tuple[int, bytes]] = []
-    while len(batch) < MAX_BATCH:
+class _ReadAhead:
+    """Lines that a thread reads while others are judged: at most MAX_BATCH of them, and about MAX_BYTES."""
+
+    def __init__(self, lines: IO[bytes]) -> None:
+        self._waiting: deque[tuple[int, bytes]] = deque()
+        self._bytes = 0
+        self._ended = False
+        self._problem: BaseException | None = None
+        self._changed = threading.Condition()
+        threading.Thread(target=self._read, args=(lines,), name="read-lines", daemon=True).start()
+
+    def take(self) -> list[tuple[int, bytes]]:
+        """Wait for a line and take what else is there; nothing at the end. Raises what reading raised."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._ended)
+            batch = list(self._waiting)
+            self._waiting.clear()
+            self._bytes = 0
+            self._changed.notify_all()
+            if not batch and self._problem is not None:
+                raise self._problem
+            return batch
+
+    def stop(self) -> None:
+        """Nobody takes lines any more: the thread ends with the line it is reading."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _read(self, lines: IO[bytes]) -> None:
+        problem: BaseException | None = None
         try:
-            item = waiting.get(block=not batch)
-        except queue.Empty:
-            return batch, False
-        if item is None or isinstance(item, BaseException):
-            return batch, item
-        batch.append(item)
-    return batch, False
+            with _unbuffered(lines) as unbuffered:
+                for number, line in enumerate(unbuffered, start=1):
+                    text = line.removeprefix(_BOM) if number == 1 else line
+                    if text.strip() and not self._put(number, text):
+                        return
+        except BaseException as raised:  # handed over to whoever consumes the lines
+            problem = raised
+        with self._changed:
+            self._problem = problem
+            self._ended = True
+            self._changed.notify_all()
+
+    def _put(self, number: int, line: bytes) -> bool:
+        """Wait for room; False when nobody takes lines any more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or self._has_room(line))
+            if self._ended:
+                return False
+            self._waiting.append((number, line))
+            self._bytes += len(line)
+            self._changed.notify_all()
+            return True
+
+    def _has_room(self, line: bytes) -> bool:
+        return not self._waiting or (len(self._waiting) < MAX_BATCH and self._bytes + len(line) <= MAX_BYTES)
+
+
+@contextmanager
+def _unbuffered(lines: IO[bytes]) -> Iterator[Iterable[bytes]]:
+    """The lines of a real file through a descriptor of our own, those of anything else as it gives them.
+
+    A thread that waits inside a buffered reader holds its lock, and Python aborts when it exits meanwhile.
+    """
+    raw = lines.raw if isinstance(lines, io.BufferedReader) else lines
+    if not isinstance(raw, io.FileIO):
+        yield lines
+        return
+    with open(os.dup(raw.fileno()), "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor, not a path
+        yield _split(file)
+
+
+def _split(file: io.FileIO) -> Iterator[bytes]:
+    """The lines of ``file`` as their ends arrive."""
+    begun: list[bytes] = []
+    while (chunk := file.read(_CHUNK)) != b"":
+        if chunk is None:  # somebody made the descriptor non-blocking
+            select.select([file], [], [])
+            continue
+        *whole, rest = chunk.split(b"\n")
+        for line in whole:
+            yield b"".join([*begun, line])
+            begun = []
+        if rest:
+            begun.append(rest)
+    if begun:
+        yield b"".join(begun)

@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 
 from rewards.clock import read_moment
+from rewards.conditions import comma_before_condition, free_integer, is_condition_of, shared_variable
 from rewards.formula import expression_node, formula, relation, sign_variants
 from rewards.joining import MAX_ITEMS, combined, flat
 from rewards.normalize import normalize
 from rewards.notation import set_notation
 from rewards.outermost import bracketed, items, joined, mask, split
-from rewards.phrases import plain_words, set_phrase
+from rewards.phrases import is_words, plain_words, set_phrase
 from rewards.special import (
+    is_product_of_letters,
     letter_alone,
     letter_with_text,
     letters_together,
@@ -24,7 +26,7 @@ from rewards.special import (
     split_congruence,
 )
 from rewards.tokens import tokenize
-from rewards.tree import Symbol, symbols
+from rewards.tree import Symbol
 from rewards.values import (
     Builder,
     Choice,
@@ -37,7 +39,6 @@ from rewards.values import (
     Parametric,
     Ratio,
     Region,
-    Relation,
     Scalar,
     Text,
     Unordered,
@@ -57,24 +58,15 @@ _MEMBER = re.compile(
 )
 _POINT = re.compile(r"(?:\\?(?:text|point)\s*)?([A-Z][A-Za-z0-9_']{0,3})\s*=?\s*(\(.*\))", re.S)
 _COUNT = re.compile(r"[CP]\s*\(\s*(?:\d{1,4}|[nmN])\s*,\s*(?:\d{1,4}|[krm])\s*\)")
-_CONDITION = re.compile(
-    r"\s*,?\s+(?:for|where|when|if|with|provided(?: that)?)\s+(?:all\s+|any\s+)?(?=[A-Za-z]\s*(?:[<>]|!=|\\in(?![A-Za-z])))"
-)
-_PARAMETER = re.compile(
-    r"[\s,;(]*(?:\\quad\s*)?(?:where|for|with)?\s*(?:(?:any|all|every|some|each|an|arbitrary)\s+)?"
-    r"(?:integers?\s+(?P<after>[a-z])|(?P<name>[a-z])\s*(?:\\in\s*\\Set[ZN](?:\s*_\s*\{?\s*0\s*\}?)?"
-    r"|(?:is|are|being)\s+(?:an?\s+|any\s+)?(?:arbitrary\s+)?integers?|\s*integer|=\s*0\s*,\s*\\?pm.*|=\s*0\s*,\s*1\s*,.*)"
-    r"|是(?:任意)?整数)\s*\)?\s*",
-    re.S,
-)
 _TRANSPOSED = re.compile(r"\s*\^\s*\{?\s*(?:T|\\top|\\intercal|\\mathsf\s*\{?T\}?)\s*\}?$")
 _WRITTEN = re.compile(r"(?<![A-Za-z\\])[A-Za-z]|[_\u3400-\u9fff]|\\equiv|\\p?mod|\\bmod|\\text")
 _EITHER = re.compile(r"(?:either|both)\s+", re.I)
 _SIGNED_PART = re.compile(r"\s*(?:<=|>=|!=|<|>)")
 _VARIABLE = re.compile(r"\\?[A-Za-z]{1,8}(?:_\s*\{?\w{1,4}\}?)?")
-_WORDS = re.compile(r"[^\W_][^\\=<>^_{}*+|\[\]]*", re.UNICODE)
+_VECTOR = re.compile(
+    r"\\(?:vec|overrightarrow|overline|mathbf|boldsymbol|hat|bar)\s*(?:\{\s*)?\\?[A-Za-z]{1,6}(?:_\{?\w{1,4}\}?)?\s*\}?(?:_\{?\w{1,4}\}?)?"
+)
 _PAIRS = {"()", "[]", "(]", "[)"}
-_LETTER_RUNS = (frozenset("abcd"), frozenset("xyzwt"), frozenset("pqrs"), frozenset("mnk"), frozenset("uvw"))
 
 
 def read_value(text: str, depth: int = 0) -> tuple[Value, str]:
@@ -88,23 +80,19 @@ def read_value(text: str, depth: int = 0) -> tuple[Value, str]:
     if _NUMBER.fullmatch(text):
         return relation(tokenize(text)), ""
     text = set_notation(text)
-    text = _CONDITION.sub(", ", text, count=1) if " " in text and "=" not in text[:2] else text
+    text = comma_before_condition(text)
     special = _special(text, depth)
     if special is not None:
         return special, ""
-    parametric = _parametric(text, depth)
-    if parametric is not None:
-        return parametric
+    family = free_integer(text)
+    if family is not None:
+        value, unit = read_value(family[0], depth + 1)
+        return Parametric(family[1], value), unit
     text = _EITHER.sub("", text, count=1) if text[:1] in "eEbB" else text
     parts, joints = joined(text)
     if len(parts) == 1:
         return _single(text, depth), ""
     return _joined(parts, joints, depth)
-
-
-def is_words(text: str) -> bool:
-    """Tell whether unreadable text may stand as a word answer: it has a letter and no formula in it."""
-    return bool(_WORDS.fullmatch(text)) and any(char.isalpha() for char in text)
 
 
 # -- fixed shapes
@@ -141,7 +129,7 @@ def _special(text: str, depth: int) -> Value | None:
         return Congruence(
             expression_node(unknown) if unknown else None, tuple(nodes), expression_node(modulus)
         )
-    if text.isalpha() and len(text) > 1 and text.lower() not in ("pi",) and not _is_product(text):
+    if text.isalpha() and len(text) > 1 and text.lower() not in ("pi",) and not is_product_of_letters(text):
         raise Unreadable(f"{text!r} is a word")
     return None
 
@@ -156,31 +144,7 @@ def _content(text: str, depth: int) -> Value:
         return Text(plain_words(text))
 
 
-def _is_product(word: str) -> bool:
-    """Tell a product of variables (``xy``, ``abc``) from a word: letters of one run, in order or without a vowel."""
-    if len(word) > 3 or len(set(word)) != len(word):
-        return False
-    in_order = list(word) == sorted(word)
-    return any(run.issuperset(word) for run in _LETTER_RUNS) and (in_order or "a" not in word)
-
-
 # -- joined parts
-
-
-def _parametric(text: str, depth: int) -> tuple[Value, str] | None:
-    r"""``pi/2 + k pi, k \in Z``: the clause that says k is an integer is taken off."""
-    if "nteger" not in text and "\\Set" not in text and "整数" not in text and "0" not in text:
-        return None
-    for found in re.finditer(r"[,;(]|\s(?=where|for\b|with\b)|(?<=[\d})i])\s", text):
-        clause = _PARAMETER.fullmatch(text, found.start())
-        name = (clause["after"] or clause["name"]) if clause else None
-        body = text[: found.start()].rstrip(" ,(")
-        if name and body and name in re.sub(r"\\[A-Za-z]+", "", body):
-            if re.fullmatch(rf"\s*{name}\s*", body) or re.match(rf"\\?\{{?\s*{name}\s*\\in", body):
-                return None
-            value, unit = read_value(body, depth + 1)
-            return Parametric(name, value), unit
-    return None
 
 
 def _joined(parts: list[str], joints: list[str], depth: int) -> tuple[Value, str]:
@@ -196,32 +160,14 @@ def _joined(parts: list[str], joints: list[str], depth: int) -> tuple[Value, str
     words = [isinstance(value, Text) for value in values]
     if any(words) and not all(words):
         raise Unreadable("words and formulas are mixed")
-    if _is_condition_of(values, joints):
+    if is_condition_of(values, joints):
         return values[0], ", ".join(sorted(units))
     return combined(values, joints), ", ".join(sorted(units))
 
 
-def _is_condition_of(values: list[Value], joints: list[str]) -> bool:
-    """Tell ``x^2, x > 0``: a formula and where it holds."""
-    if joints != [","] or not isinstance(values[1], (Relation, Member)):
-        return False
-    second = values[1]
-    if isinstance(second, Member) and isinstance(second.value, Unordered):
-        return False  # k in {0, 1} picks a few of the values
-    names = (
-        {second.variable}
-        if isinstance(second, Member)
-        else {s.name for s in second.sides if isinstance(s, Symbol)}
-    )
-    first = values[0]
-    if isinstance(first, Scalar):
-        return bool(names & symbols(first.node)) and not isinstance(first.node, Symbol)
-    return isinstance(first, Equation) and bool(names & symbols(first.sides[-1])) and len(first.sides) == 2
-
-
 def _part(part: str, before: list[Value], depth: int) -> tuple[Value, str]:
     """One part with its own label and unit; ``x < 1 or > 3`` shares its variable."""
-    shared = _shared_variable(before)
+    shared = shared_variable(before)
     if shared and _SIGNED_PART.match(part):
         part = shared + part
     if not part.strip():
@@ -236,14 +182,6 @@ def _part(part: str, before: list[Value], depth: int) -> tuple[Value, str]:
         if is_words(part.strip()):
             return Text(plain_words(part)), ""
         raise
-
-
-def _shared_variable(before: list[Value]) -> str:
-    first = before[0] if before else None
-    if isinstance(first, Relation):
-        names = [side.name for side in first.sides if isinstance(side, Symbol)]
-        return names[0] if names else ""
-    return ""
 
 
 # -- one part
@@ -363,7 +301,7 @@ def _assigned(text: str, depth: int) -> Value | None:
         or "\\cup" in right
         or (right[:1] in ("(", "[", "{") and bracketed(right) is not None and "," in right)
     )
-    if collection and (_VARIABLE.fullmatch(left) or quantity_name(left)):
+    if collection and (_VARIABLE.fullmatch(left) or _VECTOR.fullmatch(left) or quantity_name(left)):
         return read_value(right, depth + 1)[0]
     name = quantity_name(left)
     if name is None:

@@ -158,6 +158,10 @@ def substitute(node: Node, values: Mapping[str, Node]) -> Node:
 _UNKNOWNS = frozenset("xytnmk")
 
 
+_OF_ANGLES = frozenset((Op.SIN, Op.COS, Op.TAN, Op.COT, Op.SEC, Op.CSC))
+"""Of an angle (``A``, ``\\theta``, ``\\angle ABC``, no unknown ``x``) they name a quantity."""
+
+
 def is_named_quantity(node: Node) -> bool:
     r"""Tell a side that only names what is asked for: ``f(2)``, ``\int_0^2 x\,dx``, ``\lim …``, ``|v|``."""
     if isinstance(node, Symbol):
@@ -166,6 +170,11 @@ def is_named_quantity(node: Node) -> bool:
         return False
     if node.op is Op.ABS:  # |v| is a length; |x| = 5 has two solutions
         return isinstance(node.args[0], Symbol) and node.args[0].name not in _UNKNOWNS
+    if node.op is Op.DETERMINANT:
+        return isinstance(node.args[0], Symbol)
+    if node.op in _OF_ANGLES:
+        names = symbols(node.args[0])
+        return bool(names) and all(name[:1].isupper() or len(name) > 1 for name in names)
     return node.op in OPAQUE_OPS
 
 

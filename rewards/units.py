@@ -39,7 +39,7 @@ _CHANGING = (
 CHANGING_WORDS = frozenset(_CHANGING.split())
 """Words after a number that make another value of it, deny it or leave it open: what they stand in is no noun."""
 CHANGING_CHINESE = re.compile(
-    r"多|几|余|以上|以下|以内|至少|至多|不到|超过|成|分之|的.{0,3}倍|一半|的平方|的立方|不|错|吗|或|百|千(?![米克瓦])|万|亿|十"
+    r"多|几|余|以上|以下|以内|至少|至多|不到|超过|成|分之|的.{0,3}倍|的(?:倒数|相反数|[因约]数|(?:算术)?平方根|立方根|绝对值|阶乘|.?次方|余数)|一半|的平方|的立方|不|错|吗|或|百|千(?![米克瓦])|万|亿|十"
 )
 
 MAX_UNIT = 80
@@ -53,7 +53,7 @@ _MICRO = re.compile(r"\\mu\s*(?=[mgslLF](?![a-z]))")
 _RUN_TOGETHER = re.compile(r"\b(k?m|cm|rad)s\s*\^\s*\{?\s*-([12])\s*\}?")
 _POWER_BEFORE = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _POWER_AFTER = {"squared": 2, "cubed": 3, "square": 2}
-_AMBIGUOUS = {"deg": {"deg", "degC", "degF"}, "pound": {"pound", "lb", "GBP"}}
+_AMBIGUOUS = {"deg": {"deg", "degC", "degF"}, "pound": {"pound", "lb", "GBP"}, "¥": {"¥", "CNY", "JPY"}}
 _CHINESE_POWER = {"平方": 2, "立方": 3}
 
 
@@ -187,7 +187,7 @@ def units_differ(left: str, right: str) -> bool:
     """Tell whether both units are known and not the same. An absent or unknown unit never differs.
 
     Plain degrees may be degrees of an angle or of either temperature scale, so they differ from neither; a pound
-    may be of mass or of money.
+    may be of mass or of money, and ¥ stands for yuan and yen.
     """
     if not left or not right or left == right:
         return False

@@ -20,6 +20,19 @@ _THINK_NAMES = (
     r"(?:seed:)?(?:think(?:ing)?(?:[_ ]process)?|thoughts?|reason(?:ing)?(?:_content)?|cot|chain[_ ]of[_ ]thought|reflection"
     r"|scratchpad|analysis|inner_monologue|internal_monologue)"
 )
+_THINK_HINTS = (
+    "think",
+    "thought",
+    "reason",
+    "cot",
+    "reflection",
+    "scratchpad",
+    "analysis",
+    "monologue",
+    "|end|",
+    "channel",
+)
+"""One of these is in every tag that :data:`_THINK` finds."""
 _THINK = re.compile(
     rf"(?:<|&lt;|\[)[ \t\0|]*(?P<close>/)?[ \t\0]*{_THINK_NAMES}[ \t\0|]*(?:>|&gt;|\])"
     r"|<\|(?:begin_of_thought|(?P<close3>end_of_thought))\|>|◁(?P<close4>/)?think▷"
@@ -47,7 +60,7 @@ _LOOK_ALIKES = str.maketrans(
     {
         **{chr(code): chr(code - 0xFEE0) for code in (*range(0xFF10, 0xFF1A), *range(0xFF21, 0xFF3B))},
         **{chr(code): chr(code - 0xFEE0) for code in range(0xFF41, 0xFF5B)},
-        **dict(zip("＃＊＝＜＞［］｛｝＼＄／（）", "#*=<>[]{}\\$/()", strict=True)),
+        **dict(zip("＃＊＝＜＞［］｛｝＼＄／（）．", "#*=<>[]{}\\$/().", strict=True)),
         **dict.fromkeys("\u2028\u2029\x0b\x0c\x85", "\n"),
         **dict.fromkeys("\u00a0\u3000\u2002\u2003", " "),
     }
@@ -147,6 +160,9 @@ def _without_thinking(text: str) -> str:
     pieces: list[str] = []
     start, opened, in_channel = 0, -1, False
     folded = text if text.isascii() else text.translate(_FOLDED)
+    lowered = folded.lower()
+    if not any(hint in lowered for hint in _THINK_HINTS):
+        return text
     for tag in _THINK.finditer(folded):
         if tag["end"] and not in_channel:
             continue

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import sys
+import threading
 import time
 from typing import IO, Any
 
@@ -19,6 +20,7 @@ except ImportError:  # not on Windows: there the deadline alone protects
     resource = None  # type: ignore[assignment]
 
 _LOG_BYTES = 1 << 20
+_LOOK_FOR_PARENT_S = 1.0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -55,6 +57,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         return score_to_json(score)
 
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     patience.install()
     sympy_oracle.warm_up()
     _send(replies, {"ready": os.getpid()})
@@ -69,6 +72,13 @@ def main(argv: list[str] | None = None) -> int:
             reply = {"id": request["id"], "error": f"{type(problem).__name__}: {str(problem)[:200]}"}
         _send(replies, reply)
     return 0
+
+
+def _end_with(parent: int) -> None:
+    """End when the parent is gone, also while a forked child of it still holds the pipes open."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_FOR_PARENT_S)
+    os._exit(1)
 
 
 def _send(replies: IO[str], reply: dict[str, Any]) -> None:

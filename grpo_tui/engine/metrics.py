@@ -14,6 +14,7 @@ from grpo_tui.engine.trainer import Trainer
 from grpo_tui.engine.update import UpdateResult
 from grpo_tui.events.records import FloatArray, GroupRecord, Phase, StepMetrics
 from rewards.base import Score, Verdict
+from rewards.compose import in_precedence
 
 
 def measure_step(
@@ -67,7 +68,10 @@ def measure_step(
 def lenient_share(scores: Sequence[Mapping[str, Score]]) -> float | None:
     """Share of completions whose answer is right wherever it stands, of those that a component judges for truth."""
     opinions = [
-        next((s.explanation.lenient for s in components.values() if s.explanation.lenient is not None), None)
+        next(
+            (s.explanation.lenient for s in in_precedence(components) if s.explanation.lenient is not None),
+            None,
+        )
         for components in scores
     ]
     judged = [opinion for opinion in opinions if opinion is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -47,7 +48,7 @@ def test_integers_at_a_glance_and_in_full(gold: int, answer: int, ending: str, c
 @given(NUMBERS, NUMBERS)
 def test_near_misses_of_integers(gold: int, answer: int) -> None:
     if gold != answer:
-        assert near_miss_of_integers(gold, answer) == near_miss(gold, answer)  # type: ignore[arg-type]
+        assert near_miss_of_integers(gold, answer) == near_miss(Fraction(gold), Fraction(answer))
 
 
 CASES = [case for stem in stems() for case in load(stem)]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
 
 import pytest
 
@@ -84,3 +87,68 @@ def test_what_was_answered_twice_does_not_disturb_the_next_batch(pool: WorkerPoo
             *(echo(100 * round_ + n) for n in range(1, 9)),
         ]
         assert echoes(pool.run(requests)) == [100 * round_ + n for n in range(9)]
+
+
+def test_a_stopped_worker_cannot_hold_up_a_large_request(pool: WorkerPool) -> None:
+    for pid in pool.pids():
+        os.kill(pid, signal.SIGSTOP)
+    answers, seconds = timed(pool, [echo(n, padding="x" * 300_000) for n in range(3)])
+    assert seconds < 3 * DEADLINE + 3.0
+    assert Failure.TIMEOUT in answers
+    assert echoes(pool.run([echo(7)])) == [7]
+
+
+def test_closing_ends_a_batch_that_runs(pool: WorkerPool) -> None:
+    patient = WorkerPool(workers=1, deadline_s=60, module="tests.rewards.stub_worker")
+    replies: list[list[Reply]] = []
+    thread = threading.Thread(target=lambda: replies.append(patient.run([{"do": "hang", "echo": 0}] * 3)))
+    thread.start()
+    time.sleep(0.8)
+    started = time.monotonic()
+    patient.close()
+    thread.join(10)
+    assert time.monotonic() - started < 2
+    assert [reply.failure for reply in replies[0]] == [Failure.CRASH] * 3
+    assert "closed" in replies[0][0].detail
+    assert echoes(patient.run([echo(1)])) == [1]
+    patient.close()
+
+
+def test_a_forked_child_leaves_its_parents_workers_alone_and_gets_its_own(pool: WorkerPool) -> None:
+    pids = pool.pids()
+    child = os.fork()
+    if child == 0:
+        answered = echoes(pool.run([echo(5)])) == [5] and not set(pool.pids()) & set(pids)
+        pool.close()
+        os._exit(0 if answered else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert pool.pids() == pids
+    assert echoes(pool.run([echo(6)])) == [6]
+
+
+def test_more_workers_than_cores_make_no_more_processes_than_help() -> None:
+    many = WorkerPool(workers=64, deadline_s=5, module="tests.rewards.stub_worker")
+    assert echoes(many.run([echo(n) for n in range(200)])) == list(range(200))
+    assert len(many.pids()) <= 2 * (os.cpu_count() or 1)
+    many.close()
+
+
+def test_workers_that_cannot_start_do_not_take_healthy_ones_with_them(
+    pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.kill(pool.pids()[0], signal.SIGKILL)
+
+    def refuse(_command: Sequence[str]) -> NoReturn:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("rewards.isolation.start_worker", refuse)
+    assert echoes(pool.run([echo(n) for n in range(50)])) == list(range(50))
+    for pid in pool.pids():
+        os.kill(pid, signal.SIGKILL)
+    time.sleep(0.1)
+    assert [reply.failure for reply in pool.run([echo(1)])] == [Failure.CRASH]
+
+
+def test_too_little_memory_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 64 MB"):
+        WorkerPool(memory_mb=20)
