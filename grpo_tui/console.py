@@ -273,7 +273,9 @@ class LineDisplay(Display):
 def both_readings(measured: StepMetrics | EvalRecord) -> str:
     """The accuracy paid for, and the lenient one beside it where it differs."""
     strict, lenient = measured.accuracy, measured.accuracy_lenient
-    return f"{strict:.3f}" if lenient is None or lenient == strict else f"{strict:.3f} (lenient {lenient:.3f})"
+    return (
+        f"{strict:.3f}" if lenient is None or lenient == strict else f"{strict:.3f} (lenient {lenient:.3f})"
+    )
 
 
 def step_line(metrics: StepMetrics) -> str:

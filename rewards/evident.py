@@ -10,12 +10,12 @@ import re
 import time
 
 from rewards.base import Explanation, Sample, Score, Verdict
-from rewards.candidates import Candidate
-from rewards.equivalence import decide_exactly
+from rewards.comparing.equivalence import decide_exactly
+from rewards.comparing.near_miss import near_miss_of_integers
+from rewards.finding.candidates import Candidate
+from rewards.finding.quick import EVIDENT_NUMBER, quick_extraction
 from rewards.judging import VERIFIER_VERSION, Trial, conclude
-from rewards.near_miss import near_miss_of_integers
-from rewards.parse import read
-from rewards.quick import EVIDENT_NUMBER, quick_extraction
+from rewards.reading.parse import read
 
 _INTEGER = re.compile(r"-?(?:[1-9]\d{0,2}(?:,\d{3})+|\d{1,15})")
 

@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable, Sequence
 
 from rewards.base import Explanation, Sample, Score, Span, Verdict
-from rewards.candidates import Extraction, Found, Source
-from rewards.extract import extract
-from rewards.parse import read
-from rewards.values import Unreadable
-from rewards.visible import visible_text
+from rewards.finding.candidates import Extraction, Found, Source
+from rewards.finding.extract import extract
+from rewards.finding.visible import visible_text
+from rewards.reading.parse import read
+from rewards.reading.values import Unreadable
 
 _MAX_AFTER = 80
 _MAX_JUDGED = 200_000

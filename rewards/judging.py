@@ -8,15 +8,24 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from rewards.base import Explanation, RunnerUp, Sample, Score, Verdict
-from rewards.candidates import Extraction, Found, Loser, Source, Wanted, wanted_by
-from rewards.equivalence import decide, decide_exactly
-from rewards.extract import extract
-from rewards.forms import restates_question
-from rewards.oracle import is_undefined
-from rewards.outcome import Outcome, wrong
-from rewards.parse import choice_letter, read
-from rewards.tree import Number, clip
-from rewards.values import Choice, Equation, LimitExceeded, Reading, Scalar, Unreadable, Value, describe
+from rewards.comparing.equivalence import decide, decide_exactly
+from rewards.comparing.forms import restates_question
+from rewards.comparing.oracle import is_undefined
+from rewards.comparing.outcome import Outcome, wrong
+from rewards.finding.candidates import Extraction, Found, Loser, Source, Wanted, wanted_by
+from rewards.finding.extract import extract
+from rewards.reading.parse import choice_letter, read
+from rewards.reading.values import (
+    Choice,
+    Equation,
+    LimitExceeded,
+    Reading,
+    Scalar,
+    Unreadable,
+    Value,
+    describe,
+)
+from rewards.trees.tree import Number, clip
 
 Decision = Callable[[Reading, Reading], Outcome]
 VERIFIER_VERSION = "grpo-tui math 2"
@@ -66,7 +75,7 @@ def judge(
         completion: the response exactly as decoded.
         prompt: the question; an answer that hands back its formula unworked is then seen.
         lenient: pay for the value that the last sentence asserts when no answer is stated.
-        form: the form that the strict reading demands, one of :data:`~rewards.candidates.FORMS`.
+        form: the form that the strict reading demands, one of :data:`~rewards.finding.candidates.FORMS`.
         finish_reason: ``"length"`` if the response was cut off.
     """
     sample = Sample(
@@ -93,7 +102,7 @@ def judge_sample(sample: Sample, *, lenient: bool, form: str, decide_fully: Deci
 
 def decide_fully(gold: Reading, answer: Reading) -> Outcome:
     """Decide by values to many digits with mpmath, imported here and not before. Workers also prove with sympy."""
-    from rewards.algebra import same_by_algebra
+    from rewards.comparing.algebra import same_by_algebra
 
     return decide(gold, answer, same_by_algebra)
 

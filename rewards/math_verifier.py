@@ -1,7 +1,7 @@
 """The math verifier as a reward: evident answers are judged here, everything else in worker processes.
 
 Completions are hostile, and there are many ways to be slow on a text. So this process only looks for the plainest
-ending (:mod:`rewards.quick`) and compares plain numbers; whatever needs a search, a parser or algebra goes whole to a
+ending (:mod:`rewards.finding.quick`) and compares plain numbers; whatever needs a search, a parser or algebra goes whole to a
 worker, which is killed at its deadline.
 """
 
@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from rewards.base import Explanation, Sample, Score, Verdict
-from rewards.candidates import FORMS
 from rewards.codec import score_from_json
 from rewards.evident import judge_evident
-from rewards.isolation import Failure, Reply, WorkerPool
+from rewards.finding.candidates import FORMS
 from rewards.judging import VERIFIER_VERSION, check_gold
-from rewards.tree import clip
+from rewards.trees.tree import clip
+from rewards.workers.isolation import Failure, Reply, WorkerPool
 
 
 class MathVerifier:

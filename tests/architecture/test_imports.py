@@ -35,7 +35,7 @@ def loaded_after(statement: str) -> set[str]:
         "grpo_tui.runs.store",
         "grpo_tui.runs.writer",
         "rewards",
-        "rewards.worker",
+        "rewards.workers.worker",
     ],
 )
 def test_headless_modules_load_neither_torch_nor_textual(module: str) -> None:
@@ -55,7 +55,7 @@ def test_the_engine_loads_no_textual() -> None:
 
 def test_rewards_load_nothing_of_the_program() -> None:
     assert "grpo_tui" not in loaded_after(
-        "import rewards, rewards.worker, rewards.math_verifier, rewards.registry"
+        "import rewards, rewards.workers.worker, rewards.math_verifier, rewards.registry"
     )
 
 

@@ -22,7 +22,7 @@ from rewards.base import Sample, Verdict
 from rewards.evident import judge_evident
 from rewards.judging import judge
 from rewards.math_verifier import MathVerifier
-from rewards.parse import read
+from rewards.reading.parse import read
 from tests.rewards.case_files import LabelledCase, load_all
 from tests.rewards.run_cases import complaint, judge_cases
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from io import BytesIO, TextIOWrapper
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from grpo_tui.verify_options import FORM_CHOICES
+from rewards.finding.candidates import FORMS
 from tests.cli.support import ROOT, SECONDS, Command
 
 PAIRS = [
@@ -119,7 +122,8 @@ def test_control_characters_never_reach_the_terminal(grpo_tui: Command) -> None:
         (["--canaries", "--reward", "mth"], "unknown reward 'mth'"),
         (["--canaries", "--reward", "math=much"], "'much' is not a number"),
         (["--jobs", "0"], "between 1 and 256"),
-        (["--jobs", "many"], "--jobs"),
+        (["--jobs", "many"], "argument --jobs: must be a whole number"),
+        (["--timeout", "soon"], "argument --timeout: must be a number"),
         (["--timeout", "0"], "above 0"),
         (["--reading", "loose"], "invalid choice: 'loose'"),
     ],
@@ -163,3 +167,96 @@ def test_as_a_process_without_torch_and_with_a_reader_that_leaves(tmp_path: Path
     )
     assert json.loads(done.stdout)["id"] == "a"
     assert done.stderr == ""
+
+
+def test_every_form_can_be_demanded(grpo_tui: Command) -> None:
+    assert set(FORM_CHOICES) == set(FORMS)
+    for form in FORM_CHOICES:
+        answer = grpo_tui(
+            "verify", "--json", "--form", form, "--gold", "5", "<think>a</think><answer>5</answer>"
+        )
+        assert answer.code == 0
+
+
+def waiting() -> subprocess.Popen[bytes]:
+    """A process that has judged one line and waits for the next, its stdin open."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "grpo_tui", "verify"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(lines({"id": 1, "gold": "5", "response": "5"}).encode())
+    assert json.loads(process.stdout.readline())["correct"]
+    return process
+
+
+def test_ctrl_c_while_it_waits_for_a_line() -> None:
+    with waiting() as process:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(SECONDS) == 130
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+
+
+def test_a_reader_that_leaves_while_it_waits_for_a_line() -> None:
+    with waiting() as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.close()
+        process.stdin.write(lines({"gold": "5", "response": "5"}).encode())
+        assert process.wait(SECONDS) == 1
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        ("--gold 5 5 >&-", 1, "stdout is closed"),
+        ("<&-", 2, "stdin is closed"),
+        ("--gold 5 5 <&- >/dev/null", 0, ""),
+        ("--gold 5 5 >/dev/full", 1, "No space left"),
+        ("--gold 5 5 | true; exit ${PIPESTATUS[0]}", None, ""),
+        ("--canaries --reward format | true; exit ${PIPESTATUS[0]}", 1, ""),
+    ],
+)
+def test_closed_and_full_streams_are_one_clear_line_or_nothing(
+    command: str, code: int | None, words: str
+) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m grpo_tui verify {command}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == code if code is not None else done.returncode in (0, 1)
+    assert len(done.stderr.splitlines()) == bool(words)
+    assert words in done.stderr
+
+
+def test_ctrl_c_while_the_command_is_imported(grpo_tui: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_arguments: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("grpo_tui.cli._run_command", interrupt)
+    assert grpo_tui("verify", "--gold", "5", "5").code == 130
+
+
+def test_a_locale_without_the_characters_of_an_answer() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "grpo_tui", "verify", "--gold", "5", "答案是5"],
+        cwd=ROOT,
+        capture_output=True,
+        env={"PYTHONIOENCODING": "ascii", "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+        timeout=SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"correct" in done.stdout

@@ -5,14 +5,14 @@ import time
 import pytest
 
 from rewards.base import Verdict
-from rewards.estimates import Unknown, clearly_differ, estimate
-from rewards.exact import TooLarge
-from rewards.expression import ExpressionParser
 from rewards.judging import judge
-from rewards.layout import lay_out
-from rewards.points import digits_in, real_points, whole_variables
-from rewards.tokens import tokenize
-from rewards.tree import Node
+from rewards.notation.layout import lay_out
+from rewards.reading.expression import ExpressionParser
+from rewards.reading.tokens import tokenize
+from rewards.trees.estimates import Unknown, clearly_differ, estimate
+from rewards.trees.exact import TooLarge
+from rewards.trees.points import digits_in, real_points, whole_variables
+from rewards.trees.tree import Node
 
 EQUAL = [
     (r"\frac{1}{\sqrt2}", r"\frac{\sqrt2}{2}"),

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from rewards import MathVerifier, Sample, Verdict
-from rewards.candidates import Kind, Wanted
-from rewards.extract import extract
+from rewards.finding.candidates import Kind, Wanted
+from rewards.finding.extract import extract
 from rewards.math_verifier import LenientMathVerifier
 from tests.rewards.bombs import BOMBS
 

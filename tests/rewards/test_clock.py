@@ -2,8 +2,8 @@
 
 import pytest
 
-from rewards.clock import ClockTime, Date, Ordinal, read_moment, time_from_parts
-from rewards.normalize import normalize
+from rewards.notation.clock import ClockTime, Date, Ordinal, read_moment, time_from_parts
+from rewards.notation.normalize import normalize
 
 
 @pytest.mark.parametrize(

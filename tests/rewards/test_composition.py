@@ -1,6 +1,8 @@
 """Registry, composition, plain functions and the codec."""
 
 import json
+import re
+import sys
 from collections.abc import Sequence
 from dataclasses import FrozenInstanceError
 from importlib.metadata import EntryPoint
@@ -42,6 +44,35 @@ def lengths(samples: Sequence[Sample]) -> list[float | None]:
 
 def broken(completion: str, gold: str) -> float:
     raise KeyError("lost")
+
+
+class Odd:
+    """Raises when it is taken for a number."""
+
+    def __float__(self) -> float:
+        raise RuntimeError("odd")
+
+
+class Half:
+    """A number of another library, such as a tensor with one element."""
+
+    def __float__(self) -> float:
+        return 0.5
+
+
+class Unprintable(Exception):
+    """Has no message."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+def raise_(problem: BaseException) -> float:
+    raise problem
+
+
+def scores_of(value: Any, samples: Sequence[Sample]) -> list[Score]:
+    return [Score(value=value, verdict=Verdict.NOT_JUDGED, explanation=_why("so")) for _ in samples]
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +134,51 @@ def test_a_function_from_a_file(tmp_path: Path) -> None:
     assert get_reward(f"{file}:always").score([sample("x")])[0].value == 1.0
 
 
+def test_a_file_may_hold_dataclasses_and_another_file_of_its_name(tmp_path: Path) -> None:
+    source = (
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        "@dataclass\n"
+        "class Point:\n"
+        "    x: int = {number}\n"
+        "def point(completion, gold):\n"
+        "    return Point().x\n"
+    )
+    for number in (1, 2):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "mine.py").write_text(source.format(number=number))
+    one, two = (get_reward(f"{tmp_path}/{number}/mine.py:point") for number in (1, 2))
+    assert [found.score([sample("x")])[0].value for found in (one, two)] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("statement", ["raise SystemExit(3)", "1 / 0", "import sys; sys.exit('x')", "def"])
+def test_a_file_that_fails_while_it_is_imported(tmp_path: Path, statement: str) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(f"{statement}\n")
+    before = set(sys.modules)
+    with pytest.raises(UnknownRewardError, match="cannot import"):
+        get_reward(f"{file}:f")
+    assert not [name for name in set(sys.modules) - before if "mine" in name]
+
+
+@pytest.mark.parametrize(
+    "problem", [RuntimeError("r"), FileNotFoundError("f"), SystemExit(2), TypeError("t"), KeyError("k")]
+)
+def test_a_factory_that_fails(problem: BaseException) -> None:
+    reward("mine")(lambda: raise_(problem))
+    with pytest.raises(UnknownRewardError, match=r"'mine' cannot be built: "):
+        get_reward("mine")
+
+
+def test_an_entry_point_that_exits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "module_that_exits.py").write_text("raise SystemExit(0)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    offered = [EntryPoint("gone", "module_that_exits:f", registry.ENTRY_POINTS)]
+    monkeypatch.setattr(registry, "entry_points", lambda *, group: offered)
+    with pytest.raises(UnknownRewardError, match="SystemExit"):
+        get_reward("gone")
+
+
 def test_registered_functions_and_classes_are_found_by_name() -> None:
     reward("loud")(shout)
 
@@ -139,6 +215,16 @@ def test_an_installed_package_offers_rewards_by_entry_point(monkeypatch: pytest.
     [
         (broken, "KeyError"),
         (lambda completion, gold: "much", "not a number"),
+        (lambda completion, gold: 10**400, "too large"),
+        (lambda completion, gold: "1", "a str, not a number"),
+        (lambda completion, gold: Odd(), "an? Odd, not a number"),
+        (lambda completion, gold: sys.exit("enough"), "SystemExit: enough"),
+        (lambda completion, gold: raise_(Unprintable()), "Unprintable"),
+        (lambda completion, gold: Score(value=1.0, verdict=None, explanation=_why("")), "verdict is a None"),  # type: ignore[arg-type]
+        (lambda completion, gold: Score(value=1.0, verdict=Verdict.CORRECT, explanation=None), "explanation"),  # type: ignore[arg-type]
+        (lambda samples: {"a": 1.0}, "a dict, not a list"),
+        (lambda samples: "1", "a str, not a list"),
+        (lambda samples: sys.exit(3), "SystemExit"),
         (lambda samples: [], "0 values for 1 samples"),
         (lambda completion, gold: float("nan"), "nan"),
         (lambda samples: 1 / 0, "ZeroDivisionError"),
@@ -151,7 +237,7 @@ def test_a_failing_function_scores_none_and_is_told_once_with_its_traceback(
     for _ in range(3):
         (score,) = composed.score([sample("Answer: 5")])
         assert score.components["mine"].value is None
-        assert reason in score.components["mine"].explanation.sentence
+        assert re.search(reason, score.components["mine"].explanation.sentence)
         assert score.total == 0.5
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert "'mine'" in caplog.text
@@ -185,6 +271,12 @@ class Broken(FormatReward):
     ("answer", "reason"),
     [
         (lambda samples: 1 / 0, "ZeroDivisionError"),
+        (lambda samples: sys.exit(1), "SystemExit"),
+        (lambda samples: None, "TypeError"),
+        (lambda samples: (1 / 0 for _ in samples), "ZeroDivisionError"),
+        (lambda samples: [1.0 for _ in samples], "a float, not a Score"),
+        (lambda samples: scores_of("1", samples), "a str, not a number"),
+        (lambda samples: scores_of(10**400, samples), "too large"),
         (lambda samples: [], "0 scores for 2 samples"),
         (
             lambda samples: [
@@ -203,6 +295,99 @@ def test_a_failing_class_is_left_out_of_the_sum(
     assert [score.total for score in scores] == [0.25, 0.25]
     assert reason in scores[0].components["format"].explanation.sentence
     assert len(caplog.records) == 1
+
+
+def test_numbers_and_sequences_of_any_kind_are_taken() -> None:
+    composed = WeightedReward([(Broken(lambda samples: iter(scores_of(Half(), samples))), 1.0)])
+    (score,) = composed.score([sample("x")])
+    assert type(score.components["format"].value) is float
+    assert score.total == 0.5
+    assert [
+        s.value
+        for s in FunctionReward("half", lambda samples: (Half() for _ in samples)).score([sample("x")])
+    ] == [0.5]
+
+
+def test_one_bad_value_of_a_batch_costs_only_its_own_sample(caplog: pytest.LogCaptureFixture) -> None:
+    function = FunctionReward("mine", lambda samples: [1.0, 10**400, Odd(), "2", None, 3][: len(samples)])
+    scores = function.score([sample(str(number)) for number in range(6)])
+    assert [score.value for score in scores] == [1.0, None, None, None, None, 3.0]
+    assert len(caplog.records) == 3
+
+
+class Careless(FormatReward):
+    """Raises wherever it can."""
+
+    closed = 0
+
+    def check_gold(self, gold: str) -> str | None:
+        raise KeyError("gold")
+
+    def warm_up(self) -> None:
+        raise OSError("cold")
+
+    def close(self) -> None:
+        Careless.closed += 1
+        raise SystemExit("closing")
+
+
+def test_a_part_that_raises_elsewhere_spares_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    class Picky(FormatReward):
+        name = "picky"  # type: ignore[assignment]
+        closed = False
+
+        def check_gold(self, gold: str) -> str | None:
+            return f"I do not like {gold}"
+
+        def close(self) -> None:
+            self.closed = True
+
+    picky = Picky()
+    composed = WeightedReward([(Careless(), 1.0), (picky, 1.0)])
+    composed.warm_up()
+    assert composed.check_gold("5") == composed.check_gold("5") == "I do not like 5"
+    composed.close()
+    assert Careless.closed == 1
+    assert picky.closed
+    assert [record.getMessage().split(": ")[1] for record in caplog.records] == [
+        "OSError",
+        "KeyError",
+        "SystemExit",
+    ]
+
+
+def test_failures_at_different_lines_are_all_told(caplog: pytest.LogCaptureFixture) -> None:
+    def twofold(completion: str, gold: str) -> float:
+        if completion == "a":
+            raise KeyError("one")
+        raise KeyError("other")
+
+    mine = FunctionReward("mine", twofold)
+    for _ in range(2):
+        mine.score([sample("a"), sample("b"), sample("c")])
+    assert [record.getMessage().count("one") for record in caplog.records] == [1, 0]
+
+
+def test_a_message_cannot_steer_the_terminal(caplog: pytest.LogCaptureFixture) -> None:
+    hostile = "\x1b[2J\x07\u202ehidden\r\nERROR forged"
+    mine = FunctionReward("mine", lambda completion, gold: raise_(ValueError(hostile)))
+    (score,) = mine.score([sample("a")])
+    shown = caplog.text + score.explanation.sentence
+    assert not {"\x1b", "\x07", "\u202e", "\r"} & set(shown)
+    assert "ValueError" in caplog.text
+    assert "Traceback" in caplog.text
+    assert "in raise_" in caplog.text
+
+
+@pytest.mark.parametrize("lenient_first", [True, False])
+def test_math_goes_before_math_lenient(lenient_first: bool) -> None:
+    strict = Score(value=0.0, verdict=Verdict.WRONG, explanation=_why("strict"))
+    lenient = Score(value=1.0, verdict=Verdict.CORRECT, explanation=_why("lenient"))
+    pairs = [("math", strict), ("math_lenient", lenient)]
+    components = dict(reversed(pairs) if lenient_first else pairs)
+    assert ComposedScore(0.0, components).verdict is Verdict.WRONG
+    failed = Score(value=None, verdict=Verdict.NOT_JUDGED, explanation=_why("failed"))
+    assert ComposedScore(0.0, {**components, "math": failed}).verdict is Verdict.CORRECT
 
 
 def test_every_component_is_kept_and_none_is_left_out_of_the_sum() -> None:
@@ -265,7 +450,21 @@ def test_a_score_without_value_survives_json() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [{}, {"value": 1}, {"value": 1, "verdict": "?", "explanation": {"sentence": ""}}]
+    "data",
+    [
+        {},
+        {"value": 1},
+        {"value": 1, "verdict": "?", "explanation": {"sentence": ""}},
+        {"value": float("nan"), "verdict": "correct", "explanation": {"sentence": ""}},
+        {"value": 10**400, "verdict": "correct", "explanation": {"sentence": ""}},
+        {"value": 1, "verdict": "correct", "explanation": {"sentence": "", "elapsed_ms": float("inf")}},
+        {"value": 1, "verdict": "correct", "explanation": {"sentence": "", "span": [0, float("inf")]}},
+        {
+            "value": 1,
+            "verdict": "correct",
+            "explanation": {"sentence": "", "stage_ms": {"read": float("nan")}},
+        },
+    ],
 )
 def test_what_is_no_score_is_refused(data: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"not a score|not a valid"):

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rewards.base import Sample, Score
+from rewards.comparing.near_miss import near_miss, near_miss_of_integers
 from rewards.evident import judge_evident
 from rewards.judging import judge
-from rewards.near_miss import near_miss, near_miss_of_integers
 from tests.rewards.case_files import LabelledCase, load, stems
 
 NUMBERS = st.one_of(

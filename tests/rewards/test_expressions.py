@@ -5,12 +5,12 @@ import time
 
 import pytest
 
-from rewards.expression import ExpressionParser
-from rewards.layout import lay_out
-from rewards.parse import read
-from rewards.tokens import tokenize
-from rewards.tree import Node, same_shape, show
-from rewards.values import LimitExceeded, Scalar, Unreadable
+from rewards.notation.layout import lay_out
+from rewards.reading.expression import ExpressionParser
+from rewards.reading.parse import read
+from rewards.reading.tokens import tokenize
+from rewards.reading.values import LimitExceeded, Scalar, Unreadable
+from rewards.trees.tree import Node, same_shape, show
 
 
 def tree(text: str) -> Node:

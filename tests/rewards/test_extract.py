@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from rewards.candidates import Kind, Source, Wanted
-from rewards.extract import Found, extract
+from rewards.finding.candidates import Kind, Source, Wanted
+from rewards.finding.extract import Found, extract
 
 NUMBER = Wanted(Kind.NUMBER)
 

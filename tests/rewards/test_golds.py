@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewards import MathVerifier, Sample, Verdict
-from rewards.equivalence import equal_values
-from rewards.exact import TooLarge
+from rewards.comparing.equivalence import equal_values
+from rewards.comparing.oracle import NeedsAlgebra
 from rewards.judging import check_gold
-from rewards.oracle import NeedsAlgebra
-from rewards.parse import read
-from rewards.values import Value
+from rewards.reading.parse import read
+from rewards.reading.values import Value
+from rewards.trees.exact import TooLarge
 from tests.rewards.case_files import load, stems
 
 _GOLDS = tuple(sorted({case.gold for stem in stems() for case in load(stem)}))

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from rewards.base import Sample, Score, Verdict
-from rewards.isolation import Failure, Reply, WorkerPool
 from rewards.math_verifier import MathVerifier
+from rewards.workers.isolation import Failure, Reply, WorkerPool
 
 STUB = "tests.rewards.stub_worker"
 FOR_A_WORKER = (r"\sin 2x", r"2\sin x\cos x")

@@ -6,8 +6,8 @@ import pytest
 
 from rewards.base import Verdict
 from rewards.judging import judge
-from rewards.parse import read
-from rewards.values import Matrix, Unreadable, show_value
+from rewards.reading.parse import read
+from rewards.reading.values import Matrix, Unreadable, show_value
 
 SQUARE = r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}"
 COLUMN = r"\begin{pmatrix} 1/3 \\ 2/3 \end{pmatrix}"

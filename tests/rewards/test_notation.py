@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewards.characters import to_ascii
-from rewards.latex import undress
-from rewards.normalize import alternate_readings, normalize, plain_notation
+from rewards.notation.characters import to_ascii
+from rewards.notation.latex import undress
+from rewards.notation.normalize import alternate_readings, normalize, plain_notation
 
 PLAIN = {
     # thousands

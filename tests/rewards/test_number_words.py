@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.chinese_numbers import chinese_to_digits
-from rewards.number_words import ordinal, words_to_digits
-from rewards.numerals import shifted
+from rewards.notation.chinese_numbers import chinese_to_digits
+from rewards.notation.number_words import ordinal, words_to_digits
+from rewards.notation.numerals import shifted
 
 ENGLISH = {
     "twelve": "12",

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from rewards.isolation import Failure, Reply, WorkerPool
+from rewards.workers.isolation import Failure, Reply, WorkerPool
 
 DEADLINE = 0.8
 
@@ -141,7 +141,7 @@ def test_workers_that_cannot_start_do_not_take_healthy_ones_with_them(
     def refuse(_command: Sequence[str]) -> NoReturn:
         raise OSError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr("rewards.isolation.start_worker", refuse)
+    monkeypatch.setattr("rewards.workers.isolation.start_worker", refuse)
     assert echoes(pool.run([echo(n) for n in range(50)])) == list(range(50))
     for pid in pool.pids():
         os.kill(pid, signal.SIGKILL)

@@ -14,19 +14,19 @@ import pytest
 import sympy
 import sympy.parsing.sympy_parser
 
-from rewards import patience
-from rewards.algebra import AGREES
 from rewards.base import Sample, Score, Verdict
-from rewards.equivalence import decide
+from rewards.comparing.algebra import AGREES
+from rewards.comparing.equivalence import decide
+from rewards.comparing.outcome import Outcome
 from rewards.math_verifier import MathVerifier
-from rewards.outcome import Outcome
-from rewards.parse import read
-from rewards.proof import Proof, prove
-from rewards.symbolic import Translator, Untranslatable
-from rewards.sympy_oracle import SympyOracle, warm_up
-from rewards.tree import Node, show
-from rewards.values import Scalar
-from rewards.working_out import work_out
+from rewards.reading.parse import read
+from rewards.reading.values import Scalar
+from rewards.symbolic import patience
+from rewards.symbolic.proof import Proof, prove
+from rewards.symbolic.sympy_oracle import SympyOracle, warm_up
+from rewards.symbolic.to_sympy import Translator, Untranslatable
+from rewards.symbolic.working_out import work_out
+from rewards.trees.tree import Node, show
 
 FOR_A_WORKER = (r"\sin 2x", r"2\sin x\cos x")
 EVALUATING = "same after evaluating"
@@ -220,7 +220,7 @@ def test_a_proof_without_an_end_leaves_the_verdict_to_the_test_points(
         while True:
             pass
 
-    monkeypatch.setattr("rewards.sympy_oracle.prove", stuck)
+    monkeypatch.setattr("rewards.symbolic.sympy_oracle.prove", stuck)
     started = time.process_time()
     gold, answer = (",".join([text] * 15) for text in FOR_A_WORKER)
     assert outcome(f"({gold})", f"({answer})").correct
@@ -234,7 +234,7 @@ def test_a_defect_of_sympy_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> Non
     def broken(*_: Node) -> NoReturn:
         raise KeyError("sympy")
 
-    monkeypatch.setattr("rewards.sympy_oracle.prove", broken)
+    monkeypatch.setattr("rewards.symbolic.sympy_oracle.prove", broken)
     assert outcome(r"\sin 2x", r"2\sin x\cos x").correct
 
 

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewards.base import Verdict
-from rewards.candidates import Kind, Wanted
-from rewards.extract import extract
+from rewards.finding.candidates import Kind, Wanted
+from rewards.finding.extract import extract
 from rewards.judging import judge, prepare
-from rewards.parse import read
-from rewards.values import Unreadable
+from rewards.reading.parse import read
+from rewards.reading.values import Unreadable
 
 integers = st.integers(-(10**12), 10**12)
 fractions = st.fractions(max_denominator=10**6)

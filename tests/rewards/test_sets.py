@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rewards.base import Verdict
-from rewards.equivalence import decide_exactly, equal_values
+from rewards.comparing.equivalence import decide_exactly, equal_values
+from rewards.comparing.outcome import Outcome
+from rewards.comparing.real_sets import real_set
+from rewards.comparing.sets import Piece, complement, meet, merge, without
 from rewards.judging import decide_fully
-from rewards.outcome import Outcome
-from rewards.parse import read
-from rewards.real_sets import real_set
-from rewards.sets import Piece, complement, meet, merge, without
-from rewards.tree import Node, Number
+from rewards.reading.parse import read
+from rewards.trees.tree import Node, Number
 
 HALVES = [Fraction(n, 2) for n in range(-13, 14)]
 

@@ -1,17 +1,19 @@
 """JSON lines in and out: order, malformed lines, streaming."""
 
+import gzip
 import json
 import os
 import threading
 from collections.abc import Iterator, Sequence
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rewards.base import Sample, Score
 from rewards.math_verifier import MathVerifier
-from rewards.stream import MAX_BATCH, BadLine, judge_stream, parse_line
+from rewards.stream import MAX_BATCH, MAX_BYTES, BadLine, judge_stream, parse_line
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +125,84 @@ def test_an_error_of_the_input_reaches_the_caller(verifier: MathVerifier) -> Non
 
     with pytest.raises(OSError, match="the disk is gone"):
         list(judge_stream(lines(), verifier))  # type: ignore[arg-type]
+
+
+def test_a_byte_order_mark_and_a_prompt_of_null(verifier: MathVerifier) -> None:
+    line = b'{"gold": "5", "response": "5", "prompt": null}'
+    assert [record["correct"] for record in judged([b"\xef\xbb\xbf" + line, line], verifier)] == [True, True]
+    assert judged([b"\xef\xbb\xbf", line], verifier)[0]["id"] == 2
+    (bad,) = judged(["", b"\xef\xbb\xbf" + line], verifier)
+    assert "not JSON" in bad["error"]
+
+
+@pytest.mark.parametrize("number", ["3.10", "1e999", "-0.50E-3", "0", "-12", "9" * 5000])
+def test_a_gold_written_as_a_number_keeps_its_digits(number: str) -> None:
+    line_id, sample = parse_line(f'{{"id": 3.10, "gold": {number}, "response": {number}}}'.encode(), 1)
+    assert (sample.gold, sample.completion) == (number, number)
+    assert line_id == 3.1
+
+
+@pytest.mark.parametrize(("given", "read"), [("7", 7), ("-7.50", -7.5), ("1e2", 100.0), ("true", True)])
+def test_ids_stay_numbers(given: str, read: object) -> None:
+    line_id, _ = parse_line(f'{{"id": {given}, "gold": "5", "response": "5"}}'.encode(), 1)
+    assert (line_id, type(line_id)) == (read, type(read))
+
+
+@pytest.mark.parametrize("given", ["1e999", "[1.5]", "9" * 5000])
+def test_a_number_that_cannot_be_an_id(given: str) -> None:
+    with pytest.raises(BadLine, match="'id'"):
+        parse_line(f'{{"id": {given}, "gold": "5", "response": "5"}}'.encode(), 1)
+
+
+def test_read_ahead_is_bounded_in_bytes_and_a_longer_line_is_still_judged(verifier: MathVerifier) -> None:
+    taken: list[int] = []
+    size = MAX_BYTES // 4
+
+    class Lines:
+        def __iter__(self) -> Iterator[bytes]:
+            for number in range(40):
+                taken.append(number)
+                yield b'{"gold": "5", "response": "5"}' + b" " * size
+
+    batches = judge_stream(Lines(), verifier)  # type: ignore[arg-type]
+    first = next(batches)
+    threading.Event().wait(0.2)
+    assert len(taken) <= len(first) + 4 + 1
+    assert sum(map(len, batches)) + len(first) == 40
+    (alone,) = judged([b'{"gold": "5", "response": "5"}' + b" " * (MAX_BYTES + 1)], verifier)
+    assert alone["correct"]
+
+
+def test_lines_of_a_file_in_chunks_with_and_without_a_last_line_end(
+    tmp_path: Path, verifier: MathVerifier
+) -> None:
+    line = json.dumps({"gold": "5", "response": "5", "note": "x" * 50_000}).encode()
+    for data in (b"\n".join([line] * 7), b"\n".join([line, b"", line, b""])):
+        (tmp_path / "pairs").write_bytes(data)
+        (tmp_path / "packed").write_bytes(gzip.compress(data))
+        with (tmp_path / "pairs").open("rb") as plain, gzip.open(tmp_path / "packed") as packed:
+            from_disk = [record for batch in judge_stream(plain, verifier) for record in batch]
+            unpacked = [record for batch in judge_stream(packed, verifier) for record in batch]  # type: ignore[arg-type]
+        assert from_disk == judged(data.split(b"\n"), verifier) == unpacked
+        assert all(record["correct"] for record in from_disk)
+
+
+def test_a_descriptor_that_does_not_block_is_waited_for(verifier: MathVerifier) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    with os.fdopen(reading, "rb") as lines, os.fdopen(writing, "wb", buffering=0) as out:
+        timer = threading.Timer(0.2, lambda: (out.write(b'{"gold": "5", "response": "5"}\n'), out.close()))
+        timer.start()
+        assert [len(batch) for batch in judge_stream(lines, verifier)] == [1]
+        timer.join()
+
+
+def test_the_reading_thread_ends_with_whoever_takes_its_lines(verifier: MathVerifier) -> None:
+    data = b'{"gold": "5", "response": "5"}\n' * MAX_BATCH * 8
+    batches = judge_stream(BytesIO(data), verifier)
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]
+    for thread in threading.enumerate():
+        if thread.name == "read-lines" and thread.is_alive():
+            thread.join(5)
+            assert not thread.is_alive()

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.algebra import same_by_algebra
-from rewards.equivalence import decide_exactly, equal_values
+from rewards.comparing.algebra import same_by_algebra
+from rewards.comparing.equivalence import decide_exactly, equal_values
+from rewards.comparing.outcome import Outcome
 from rewards.judging import decide_fully
-from rewards.outcome import Outcome
-from rewards.parse import read
+from rewards.reading.parse import read
 
 SAME = [
     ("{1, 2}", "x = 1 or x = 2"),

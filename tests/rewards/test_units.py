@@ -6,9 +6,9 @@ import pytest
 
 from rewards.base import Verdict
 from rewards.judging import judge
-from rewards.quantities import in_smallest, read_compound
-from rewards.unit_table import BY_NAME, SIZES
-from rewards.units import canonical_unit, units_differ
+from rewards.notation.quantities import in_smallest, read_compound
+from rewards.notation.unit_table import BY_NAME, SIZES
+from rewards.notation.units import canonical_unit, units_differ
 
 SPELLINGS = [
     [

@@ -1,0 +1,1 @@
+"""Notation: many ways to write one thing become one. Nothing is computed and no tree is built."""

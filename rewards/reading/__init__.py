@@ -1,0 +1,1 @@
+"""Plain notation to typed values: tokens, the grammar of expressions, structures, matrices."""

@@ -1,0 +1,1 @@
+"""Worker processes that may hang, crash or eat memory without harm to their caller."""
