@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from grpo_tui.engine.evaluate import evaluate, is_due
+from grpo_tui.engine.metrics import lenient_share
 from grpo_tui.engine.trainer import Trainer
 from grpo_tui.events.types import EvalFinished, Event
 from grpo_tui.ops.intervals import wilson_interval
 from grpo_tui.runs.reader import RunReader
-from rewards.base import Sample
+from rewards.base import Explanation, Sample, Score, Verdict
 from rewards.compose import ComposedScore
 from tests.engine.support import (
     ALTERNATING,
@@ -167,3 +168,16 @@ def fail_when_second() -> object:
         return wilson_interval(successes, trials)
 
     return interval
+
+
+@pytest.mark.parametrize("lenient_first", [False, True])
+def test_the_lenient_share_is_told_by_math_whatever_the_order(lenient_first: bool) -> None:
+    def judged(lenient: bool | None) -> Score:
+        return Score(
+            value=None, verdict=Verdict.NOT_JUDGED, explanation=Explanation(sentence="", lenient=lenient)
+        )
+
+    pairs = [("math", judged(True)), ("math_lenient", judged(False))]
+    components = dict(reversed(pairs) if lenient_first else pairs)
+    assert lenient_share([components, {"format": judged(None)}]) == 1.0
+    assert lenient_share([{**components, "math": judged(None)}]) == 0.0

@@ -8,7 +8,11 @@ from rewards import Score, Verdict
 from tests.rewards.case_files import LabelledCase, load, load_all, stems
 from tests.rewards.run_cases import complaint, judge_cases
 
-KNOWN: dict[str, str] = {}
+KNOWN: dict[str, str] = {
+    "structures-065": "the last sentence says that there is no solution; only the strict phrases are read so",
+    "independent-1183": "a chain in Chinese words: 6的平方，也就是36",
+    "independent-1540": "14 point 5 is read as a number, but not looked for in a sentence",
+}
 """Cases that are judged otherwise, by id, with the reason. One that comes right must leave this list."""
 
 Judged = list[tuple[LabelledCase, Score]]

@@ -333,7 +333,7 @@ class Careless(FormatReward):
 
 def test_a_part_that_raises_elsewhere_spares_the_others(caplog: pytest.LogCaptureFixture) -> None:
     class Picky(FormatReward):
-        name = "picky"  # type: ignore[assignment]
+        name = "picky"
         closed = False
 
         def check_gold(self, gold: str) -> str | None:

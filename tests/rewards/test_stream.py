@@ -191,7 +191,12 @@ def test_a_descriptor_that_does_not_block_is_waited_for(verifier: MathVerifier) 
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     with os.fdopen(reading, "rb") as lines, os.fdopen(writing, "wb", buffering=0) as out:
-        timer = threading.Timer(0.2, lambda: (out.write(b'{"gold": "5", "response": "5"}\n'), out.close()))
+
+        def write() -> None:
+            out.write(b'{"gold": "5", "response": "5"}\n')
+            out.close()
+
+        timer = threading.Timer(0.2, write)
         timer.start()
         assert [len(batch) for batch in judge_stream(lines, verifier)] == [1]
         timer.join()
