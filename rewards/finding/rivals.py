@@ -21,7 +21,7 @@ _OPTIONS = re.compile(
 )
 _LIST_AFTER = re.compile(r"[\s$)}*]*(?:;|,[ \t]*\n|…+|\.\.\.)\s*\$?[-−]?\d")
 _LETTER_AFTER = re.compile(
-    r"[\s)}*$]*(?:\.{1,3}|…|→|>|->|,|;)?\s*(?i:(?:no|wait|actually|though|or|and|but|maybe|sorry)\b,?\s*){0,3}(?:make that\s+)?\(?([A-J])(?![A-Za-z'])(?![ ]+(?!is\b|or\b|and\b|also\b)[A-Za-z])(?!\s+is (?:not|wrong|incorrect|too))"
+    r"[\s)}*$]*(?:\.{1,3}|…|→|>|->|,|;)?\s*(?i:(?:no|wait|actually|though|or|and|but|maybe|sorry)\b,?\s*){0,3}(?:make that\s+)?\(?([B-HJ]|[AI](?![ ]+(?!is\b|or\b|and\b|also\b)[A-Za-z]))(?![A-Za-z'])(?!\s+is (?:not|wrong|incorrect|too))"
 )
 _WORD_AFTER = re.compile(
     r"[\s)}*$]*(?:;\s*\w|[.!,…]*\s*(?:no|wait|actually|sorry|oops)\b[,.!]|[.!]\s*(?:yes|no|true|false)\s*[.!]?\s*$)",
