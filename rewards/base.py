@@ -7,6 +7,7 @@ know *why*. Everything here is plain data, JSON-ready and free of torch.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -136,3 +137,22 @@ class Reward(Protocol):
     def close(self) -> None:
         """Free worker processes. Safe to call twice."""
         ...
+
+
+class MeasuringReward(ABC):
+    """A reward that measures one completion at a time, has no opinion on golds and holds nothing to free."""
+
+    def score(self, samples: Sequence[Sample]) -> list[Score]:
+        """Measure each completion, in order."""
+        return [self._score(sample) for sample in samples]
+
+    def check_gold(self, gold: str) -> str | None:  # noqa: ARG002 - part of the protocol
+        """What is measured does not depend on the gold."""
+        return None
+
+    def close(self) -> None:  # noqa: B027 - most measures hold nothing, one that does may free it
+        """Nothing to free."""
+
+    @abstractmethod
+    def _score(self, sample: Sample) -> Score:
+        """Measure one completion."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from rewards.base import Explanation, Sample, Score, Span, Verdict
+from rewards.base import Explanation, MeasuringReward, Sample, Score, Span, Verdict
 from rewards.finding.candidates import Extraction, Found, Source
 from rewards.finding.extract import extract
 from rewards.finding.visible import visible_text
@@ -18,7 +18,7 @@ _THINK_TAG = re.compile(r"<(/?)think>")
 _ANSWER_TAG = re.compile(r"<(/?)answer>")
 
 
-class FormatReward:
+class FormatReward(MeasuringReward):
     r"""1.0 for exactly one stated, readable final answer at the end of the response, else 0.0.
 
     It is gated: without an answer that can be read there is nothing to pay for, so empty boxes and tags earn nothing.
@@ -42,18 +42,8 @@ class FormatReward:
         """Component name."""
         return "format"
 
-    def score(self, samples: Sequence[Sample]) -> list[Score]:
-        """Judge the form of each completion."""
-        return [self._score(sample.completion) for sample in samples]
-
-    def check_gold(self, gold: str) -> str | None:  # noqa: ARG002 - part of the protocol
-        """The form does not depend on the gold."""
-        return None
-
-    def close(self) -> None:
-        """Nothing to free."""
-
-    def _score(self, completion: str) -> Score:
+    def _score(self, sample: Sample) -> Score:
+        completion = sample.completion
         if len(completion) > _MAX_JUDGED:
             return _format_score(f"it is longer than {_MAX_JUDGED} characters", None)
         extraction = extract(completion)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
-from rewards.base import Explanation, Sample, Score, Verdict
+from rewards.base import Explanation, MeasuringReward, Sample, Score, Verdict
 
 _WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+|[^\w\s]")
 _MAX_WORDS = 20_000
 
 
-class OverlongReward:
+class OverlongReward(MeasuringReward):
     """DAPO's soft penalty: 0 up to ``max_tokens - cache``, then linear down to -1 at ``max_tokens``.
 
     Lengths come from the sample's metadata, ``num_tokens`` and ``max_tokens`` (both counted in tokens). Without them
@@ -30,17 +29,6 @@ class OverlongReward:
     def name(self) -> str:
         """Component name."""
         return "overlong"
-
-    def score(self, samples: Sequence[Sample]) -> list[Score]:
-        """Penalise each completion for its length."""
-        return [self._score(sample) for sample in samples]
-
-    def check_gold(self, gold: str) -> str | None:  # noqa: ARG002 - part of the protocol
-        """The length does not depend on the gold."""
-        return None
-
-    def close(self) -> None:
-        """Nothing to free."""
 
     def _score(self, sample: Sample) -> Score:
         lengths = _lengths(sample)
@@ -61,7 +49,7 @@ def soft_overlong_penalty(length: int, limit: int, cache: float) -> float:
     return -min(1.0, over / cache) if over > 0 else 0.0
 
 
-class LengthReward:
+class LengthReward(MeasuringReward):
     """Minus the share of the token budget that was used: 0 for nothing, -1 for all of it.
 
     In a group whose other rewards are equal it alone makes the advantage, so keep its weight small.
@@ -72,17 +60,6 @@ class LengthReward:
         """Component name."""
         return "length"
 
-    def score(self, samples: Sequence[Sample]) -> list[Score]:
-        """Charge each completion for its tokens; not judged where their number is not known."""
-        return [self._score(sample) for sample in samples]
-
-    def check_gold(self, gold: str) -> str | None:  # noqa: ARG002 - part of the protocol
-        """The length does not depend on the gold."""
-        return None
-
-    def close(self) -> None:
-        """Nothing to free."""
-
     def _score(self, sample: Sample) -> Score:
         lengths = _lengths(sample)
         if lengths is None:
@@ -92,7 +69,7 @@ class LengthReward:
         return _measured(-share, f"{length} of at most {limit} tokens.", "share of the budget")
 
 
-class RepetitionReward:
+class RepetitionReward(MeasuringReward):
     """Minus the share of n-grams that occurred before in the same response: 0 for none, towards -1 for a loop.
 
     As in the repetition penalty of Yeo et al. (arXiv 2502.03373), on words, and on single characters of Chinese.
@@ -111,19 +88,8 @@ class RepetitionReward:
         """Component name."""
         return "repetition"
 
-    def score(self, samples: Sequence[Sample]) -> list[Score]:
-        """Penalise each completion for repeating itself."""
-        return [self._score(sample.completion) for sample in samples]
-
-    def check_gold(self, gold: str) -> str | None:  # noqa: ARG002 - part of the protocol
-        """Repetition does not depend on the gold."""
-        return None
-
-    def close(self) -> None:
-        """Nothing to free."""
-
-    def _score(self, completion: str) -> Score:
-        share = repeated_share(completion, self._ngram)
+    def _score(self, sample: Sample) -> Score:
+        share = repeated_share(sample.completion, self._ngram)
         return _measured(-share, f"{share:.0%} of its {self._ngram}-grams repeat.", "repeated n-grams")
 
 
