@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import grpo_tui
@@ -64,10 +65,12 @@ def test_files_that_readme_links_exist() -> None:
 
 def test_commands_that_readme_shows_parse() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    lines = [line.partition("#")[0].strip() for line in readme.splitlines() if line.startswith("grpo-tui ")]
+    lines = [line for line in readme.splitlines() if line.startswith("grpo-tui ")]
     assert len(lines) >= 5
     for line in lines:
-        words = [word.strip("'\"") for word in line.split()[1:]]
+        words = shlex.split(line, comments=True)[1:]
+        if "<" in words:  # what follows is the shell's
+            words = words[: words.index("<")]
         arguments = build_parser().parse_args(words)
         overrides = getattr(arguments, "overrides", [])
         preset = getattr(arguments, "preset", None)

@@ -298,9 +298,9 @@ def test_a_missing_constant_of_integration_is_a_slip_of_form() -> None:
 )
 @pytest.mark.parametrize("gold", ["5", r"\sqrt2", "x^2+1"])
 def test_a_giant_is_bounded_and_pays_nothing(gold: str, answer: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     assert verdict(gold, answer) is not Verdict.CORRECT
-    assert time.perf_counter() - started < 1.0
+    assert time.thread_time() - started < 1.0
 
 
 def test_an_estimate_knows_its_error() -> None:

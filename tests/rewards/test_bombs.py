@@ -11,7 +11,7 @@ from rewards.finding.extract import extract
 from rewards.math_verifier import LenientMathVerifier
 from tests.rewards.bombs import BOMBS
 
-LIMIT_S = 1.0
+LIMIT_S = 2.5
 """For one response, a round trip to a worker included; a machine that other tests share is slow."""
 
 
@@ -42,15 +42,15 @@ LEADS = ["", "The answer is 4", "答案是4", "#### 4", "<answer>4", "So she has
 @pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("lead", LEADS)
 def test_time_grows_no_faster_than_the_text(lead: str, unit: str) -> None:
-    small, large = (_seconds(lead + unit * (size // len(unit)) + "x") for size in (30_000, 60_000))
-    assert large < 3 * small + 0.02
+    small, large = (_seconds(lead + unit * (size // len(unit)) + "x") for size in (8_000, 64_000))
+    assert large < 24 * small + 0.1  # eight times the text; a square would take 64 times as long
 
 
 def _seconds(text: str) -> float:
     """The best of three times that the search in ``text`` takes."""
     times = []
     for _ in range(3):
-        started = time.perf_counter()
+        started = time.thread_time()
         extract(text, Wanted(Kind.NUMBER), lenient=True)
-        times.append(time.perf_counter() - started)
+        times.append(time.thread_time() - started)
     return min(times)

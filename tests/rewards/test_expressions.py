@@ -152,10 +152,10 @@ def test_is_refused(text: str) -> None:
     ids=lambda text: text[:12],
 )
 def test_hostile_text_is_read_or_refused_quickly(text: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     with contextlib.suppress(Unreadable):
         tree(text)
-    assert time.perf_counter() - started < 0.5
+    assert time.thread_time() - started < 0.5
 
 
 def test_too_deep_is_a_limit() -> None:

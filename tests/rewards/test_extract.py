@@ -170,6 +170,6 @@ def test_losers_say_why_they_lost() -> None:
 )
 def test_a_hostile_megabyte_is_read_in_linear_time(piece: str) -> None:
     text = piece * (1_000_000 // len(piece))
-    started = time.perf_counter()
+    started = time.thread_time()
     extract(text, NUMBER, lenient=True)
-    assert time.perf_counter() - started < 2.0
+    assert time.thread_time() - started < 2.0

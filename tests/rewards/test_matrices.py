@@ -106,7 +106,7 @@ def test_a_transposed_matrix_is_a_near_miss() -> None:
     ids=lambda text: text[:40],
 )
 def test_what_is_no_matrix_is_refused_quickly(text: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises(Unreadable):
         read(text)
-    assert time.perf_counter() - started < 0.2
+    assert time.thread_time() - started < 0.2
