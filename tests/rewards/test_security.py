@@ -146,8 +146,9 @@ def test_neither_sympy_nor_torch_is_loaded_for_the_fast_path() -> None:
 import sys
 from rewards import MathVerifier, Sample
 verifier = MathVerifier()
-scores = verifier.score([Sample(problem_id="p", prompt="", completion="The answer is 3/4.", gold="0.75")])
+scores = verifier.score([Sample(problem_id="p", prompt="", completion="so $\\\\boxed{3/4}$.", gold="0.75")])
 assert scores[0].value == 1.0, scores
+assert not verifier._pool.pids(), "a plain number needs no worker"
 loaded = {"sympy", "mpmath", "torch", "numpy", "textual"} & set(sys.modules)
 assert not loaded, loaded
 """
