@@ -1,4 +1,8 @@
-"""From a preset, a TOML file and ``key=value`` pairs to one checked :class:`RunConfig`; the later wins."""
+"""From a preset, a TOML file and ``key=value`` pairs to one checked :class:`RunConfig`; the later wins.
+
+Naming another algorithm is setting all its parts: what an earlier source set of them is gone, what the same or a
+later one sets stays.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from grpo_tui.config.algorithms import ALGORITHMS, with_algorithm
 from grpo_tui.config.errors import ConfigError, nearest
 from grpo_tui.config.presets import PRESETS
 from grpo_tui.config.schema import RunConfig
@@ -25,6 +30,8 @@ from grpo_tui.config.settings import (
     value_of,
 )
 from grpo_tui.config.validate import find_contradiction
+
+NAME_KEY = "algorithm.name"
 
 DEFAULT = "default"
 """Where a value comes from that nobody set."""
@@ -76,11 +83,14 @@ def trace_config(
         for key, setting in all_settings().items()
     }
     if file is not None:
-        for key, value in _values_in(document, file).items():
+        values = _values_in(document, file)
+        if NAME_KEY in values:
+            config = _with_row(config, values[NAME_KEY], origins)
+        for key, value in values.items():
             config = _with_value(config, key, value)
             origins[key] = f"{file}"
-    for override in overrides:
-        key, config = _apply(config, override)
+    for override in _name_first(overrides):
+        key, config = _apply(config, override, origins)
         origins[key] = f"--set {override}"
     contradiction = find_contradiction(config)
     if contradiction is not None:
@@ -96,13 +106,25 @@ def apply_overrides(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
     Raises:
         ConfigError: a pair cannot be used.
     """
-    for override in overrides:
-        key, config = _apply(config, override)
-        contradiction = find_contradiction(config) if override is overrides[-1] else None
-        if contradiction is not None:
-            key, message = contradiction
-            raise ConfigError(f"--set {override}", key, message)
+    for override in _name_first(overrides):
+        _, config = _apply(config, override)
+    contradiction = find_contradiction(config) if overrides else None
+    if contradiction is not None:
+        key, message = contradiction
+        raise ConfigError(f"--set {overrides[-1]}", key, message)
     return config
+
+
+def _name_first(overrides: Sequence[str]) -> list[str]:
+    """The overrides with those that name an algorithm in front, for a name sets every part anew."""
+    return sorted(overrides, key=lambda override: override.partition("=")[0].strip() != NAME_KEY)
+
+
+def _with_row(config: RunConfig, name: str, origins: dict[str, str] | None = None) -> RunConfig:
+    """Every part as the named algorithm has it."""
+    if origins is not None:
+        origins.update(dict.fromkeys(ALGORITHMS[name], f"algorithm {name}"))
+    return with_algorithm(config, name)
 
 
 def _preset(name: Any, where: str) -> RunConfig:
@@ -124,7 +146,9 @@ def _with_value(config: RunConfig, key: str, value: Any) -> RunConfig:
 # --- key=value -------------------------------------------------------------------------------------------
 
 
-def _apply(config: RunConfig, override: str) -> tuple[str, RunConfig]:
+def _apply(
+    config: RunConfig, override: str, origins: dict[str, str] | None = None
+) -> tuple[str, RunConfig]:
     where = f"--set {override}"
     name, equals, text = override.partition("=")
     name = name.strip()
@@ -138,9 +162,12 @@ def _apply(config: RunConfig, override: str) -> tuple[str, RunConfig]:
     except ValueError as error:
         raise ConfigError(where, "", str(error)) from error
     try:
-        return setting.key, _with_value(config, setting.key, parse_text(setting, text))
+        value = parse_text(setting, text)
     except ValueError as error:
         raise ConfigError(where, setting.key, str(error)) from error
+    if setting.key == NAME_KEY:
+        config = _with_row(config, value, origins)
+    return setting.key, _with_value(config, setting.key, value)
 
 
 def _apply_weight(config: RunConfig, name: str, text: str, where: str) -> tuple[str, RunConfig]:

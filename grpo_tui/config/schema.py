@@ -12,6 +12,25 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
+ALGORITHM_NAMES = (
+    "grpo",
+    "grpo_basic",
+    "dr_grpo",
+    "bnpo",
+    "dapo",
+    "gspo",
+    "cispo",
+    "sapo",
+    "luspo",
+    "vespo",
+    "rloo",
+    "reinforce",
+    "ppo",
+    "trpo",
+)
+"""Rows of the table in :mod:`grpo_tui.config.algorithms`."""
+
+
 def setting(
     default: Any,
     doc: str,
@@ -105,7 +124,7 @@ class SamplingConfig:
     """How completions are drawn."""
 
     prompts_per_step: int = setting(8, "prompts (groups) in a step", low=1)
-    group_size: int = setting(8, "completions per prompt (G)", low=2)
+    group_size: int = setting(8, "completions per prompt (G); the smallest, where it is adaptive", low=1)
     max_completion_tokens: int = setting(256, "longest completion, in tokens", low=1)
     temperature: float = setting(1.0, "softmax temperature, also used in every log-prob", above=0)
     top_p: float = setting(
@@ -128,6 +147,9 @@ class RewardConfig:
         choices=("stated", "boxed", "hashes", "answer_tags", "think_answer"),
     )
     canaries: bool = setting(True, "try the rewards on built-in adversarial answers before step 1")
+    learned_model: str = setting(
+        "", "folder or hub id of the sequence-classification model behind the reward 'learned'"
+    )
     timeout_seconds: float = setting(2.0, "longest time for one verdict", above=0)
     workers: int = setting(1, "verifier worker processes", low=1, high=64)
 
@@ -137,24 +159,120 @@ class RewardConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlgorithmConfig:
-    """The update rule. A name is a set of vetted defaults; each part can be set on its own."""
+    """The update rule. A name is a set of vetted defaults (config/algorithms.py); each part can be set on its own."""
 
-    name: str = setting("grpo", "a row of the algorithm table", choices=("grpo",))
-    advantage: str = setting("zscore", "how rewards become advantages", choices=("zscore", "mean"))
-    clip_low: float = setting(0.2, "the ratio is clipped below 1 - clip_low", low=0.0, high=1.0)
-    clip_high: float = setting(0.2, "the ratio is clipped above 1 + clip_high", low=0.0)
-    beta: float = setting(0.04, "weight of kl_ref in the loss; 0: none", low=0.0)
-    kl_estimator: str = setting(
-        "k3", "estimator of kl_ref in the loss", choices=("k1", "k2", "k3", "k3_ratio")
+    name: str = setting("grpo", "a row of the algorithm table; sets every part below", choices=ALGORITHM_NAMES)
+    advantage: str = setting(
+        "zscore",
+        "how rewards become advantages",
+        choices=("zscore", "mean", "leave_one_out", "batch", "none", "ema", "gae"),
     )
+    baseline_decay: float = setting(
+        0.9, "with advantage 'ema': share of the running mean kept each step", low=0.0, high=0.9999
+    )
+    ratio: str = setting(
+        "token",
+        "what the new policy is compared with the old one by; none: score function, no ratio",
+        choices=("token", "sequence_mean", "sequence_product", "none"),
+    )
+    clip: str = setting(
+        "bounds",
+        "what holds the ratio back: bounds (PPO), cispo, sapo, vespo, or none",
+        choices=("bounds", "none", "cispo", "sapo", "vespo"),
+    )
+    clip_low: float = setting(0.2, "the ratio is clipped below 1 - clip_low", low=0.0, high=1.0)
+    clip_high: float = setting(
+        0.2, "the ratio is clipped above 1 + clip_high (with clip 'cispo': above clip_high)", low=0.0
+    )
+    clip_delta: float = setting(
+        0.0, "cap on the ratio where the advantage is negative, above 1 + clip_high; 0: none", low=0.0
+    )
+    sapo_tau_positive: float = setting(1.0, "SAPO's temperature for positive advantages", above=0)
+    sapo_tau_negative: float = setting(1.05, "SAPO's temperature for the others", above=0)
+    vespo_k_positive: float = setting(2.0, "VESPO's exponent k for advantages >= 0", low=0)
+    vespo_lambda_positive: float = setting(3.0, "VESPO's rate lambda for advantages >= 0", above=0)
+    vespo_k_negative: float = setting(3.0, "VESPO's exponent k for negative advantages", low=0)
+    vespo_lambda_negative: float = setting(2.0, "VESPO's rate lambda for negative advantages", above=0)
+    beta: float = setting(0.04, "weight of the KL term; 0: none", low=0.0)
+    kl_anchor: str = setting(
+        "ref", "what KL holds the policy to: the reference, or the policy that sampled", choices=("ref", "old")
+    )
+    kl_estimator: str = setting(
+        "k3", "estimator of the KL term", choices=("k1", "k2", "k3", "k3_ratio", "exact")
+    )
+    kl_in: str = setting("loss", "where the KL term stands", choices=("loss", "reward"))
     aggregation: str = setting(
         "sequence_mean",
         "how token losses become one number",
-        choices=("sequence_mean", "token_mean", "constant", "sequence_sum"),
+        choices=(
+            "sequence_mean",
+            "token_mean",
+            "token_mean_minibatch",
+            "constant",
+            "sequence_sum",
+            "answer_sum",
+        ),
+    )
+    update: str = setting(
+        "gradient", "how the weights move: AdamW, or TRPO's trust region", choices=("gradient", "trust_region")
     )
     num_epochs: int = setting(1, "passes over the rollout batch", low=1)
     num_minibatches: int = setting(1, "gradient steps per pass", low=1)
     measure_kl_ref: bool = setting(True, "measure kl_ref even where beta is 0 (one extra forward pass)")
+    measure_kl_step: bool = setting(
+        False, "measure each update's exact KL(old policy || new policy) (two extra passes over some completions)"
+    )
+    measure_gradient_noise: bool = setting(
+        False, "estimate the gradient's variance in each step from two halves of the rollout batch"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupsConfig:
+    """What becomes of groups that teach nothing, of long ones, and how large they grow."""
+
+    resample_tries: int = setting(
+        0, "rounds in which zero-spread groups are replaced by groups of other prompts; 0: kept", low=0
+    )
+    max_group_size: int = setting(
+        0, "adaptive group size: undecided and mixed groups grow from group_size to this; 0: off", low=0
+    )
+    adaptive_doubt: float = setting(
+        0.25,
+        "adaptive: an all-equal group grows while the chance that it will not stay so is above this",
+        low=0.0,
+        high=1.0,
+    )
+    mask_truncated: bool = setting(False, "completions cut at the length limit take no part in the update")
+    overlong_penalty: float = setting(
+        0.0, "weight of the soft overlong penalty (reward 'overlong'); 0: none", low=0.0
+    )
+    overlong_cache: float = setting(
+        0.2, "width of the overlong ramp, as a share of max_completion_tokens", above=0, high=1.0
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CriticConfig:
+    """The value function of advantage 'gae': a second LoRA adapter and a float32 head."""
+
+    gamma: float = setting(1.0, "discount for each token", low=0.0, high=1.0)
+    gae_lambda: float = setting(0.95, "lambda of generalised advantage estimation", low=0.0, high=1.0)
+    value_clip: float = setting(0.2, "values move at most this far from the old ones in a step; 0: any", low=0.0)
+    lr: float = setting(1e-4, "learning rate of the critic", low=0.0)
+    warmup_steps: int = setting(10, "first steps in which only the critic learns", low=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustRegionConfig:
+    """TRPO's step, for update 'trust_region'."""
+
+    kl_limit: float = setting(0.01, "delta: largest mean exact KL(old || new) of a step, in nats a token", above=0)
+    cg_iterations: int = setting(10, "iterations of conjugate gradient", low=1)
+    cg_damping: float = setting(0.1, "added to the Fisher matrix's diagonal, as a share of its curvature along the gradient", above=0)
+    line_search_steps: int = setting(10, "tries of the backtracking line search", low=1)
+    line_search_shrink: float = setting(0.8, "the step shrinks by this factor in each try", above=0, high=0.99)
+    fisher_tokens: int = setting(1024, "completion tokens that the Fisher matrix is taken over", low=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +308,9 @@ class RunSettings:
     name: str = setting("", "name shown and used for the folder; empty: made from model and data")
     seed: int = setting(0, "seed of everything random", low=0, high=2**63 - 1)
     steps: int = setting(100, "steps to train", low=1)
+    max_tokens: int = setting(
+        0, "the run ends after the step in which it has sampled this many tokens; 0: no limit", low=0
+    )
     checkpoint_every: int = setting(
         1, "steps between checkpoints on disk (one is always written on stopping)", low=1
     )
@@ -205,6 +326,9 @@ class RunConfig:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
     algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)
+    groups: GroupsConfig = field(default_factory=GroupsConfig)
+    critic: CriticConfig = field(default_factory=CriticConfig)
+    trust_region: TrustRegionConfig = field(default_factory=TrustRegionConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     run: RunSettings = field(default_factory=RunSettings)

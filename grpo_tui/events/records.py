@@ -80,7 +80,15 @@ class CompletionRecord:
     reward: float | None = None
     scores: Mapping[str, Score] = field(default_factory=dict)
     """Every reward component, by name, unweighted."""
-    advantage: float | None = None
+    """Against its group; with a critic, the mean over the completion's tokens."""
+    advantages_T: FloatArray | None = None
+    """Of each token, where tokens of one completion differ (``gae``)."""
+    weight_T: FloatArray | None = None
+    """−∂L_policy/∂ℓ at each token in the step's first pass over it: A × ρ × unclipped × aggregation weight."""
+    ratio_T: FloatArray | None = None
+    """ρ at each token in the step's last gradient step; None where it is 1 by construction."""
+    round: int = 0
+    """Which round of sampling drew it, where the group grew."""
 
     @property
     def num_tokens(self) -> int:
@@ -130,6 +138,114 @@ class GroupRecord:
         """All rewards equal: the group carries no signal. False before scoring."""
         return len(self.rewards) == len(self.completions) and len(set(self.rewards)) == 1
 
+    @property
+    def dead_cause(self) -> str:
+        """Why all rewards are equal: one of :data:`DEAD_CAUSES`; empty where they are not."""
+        if not self.degenerate:
+            return ""
+        verdicts = {completion.verdict for completion in self.completions}
+        if verdicts == {Verdict.CORRECT}:
+            return "too easy"
+        if len(self.completions) > 1 and len({completion.text for completion in self.completions}) == 1:
+            return "identical text"
+        if Verdict.CORRECT not in verdicts and verdicts - {Verdict.NOT_JUDGED, None}:
+            return "too hard"
+        return "equal rewards"
+
+    @property
+    def form_only(self) -> bool:
+        """Alive, but not by the truth: every verdict is equally right, and only other components differ."""
+        if self.degenerate or len(self.rewards) < len(self.completions):
+            return False
+        right = {completion.verdict is Verdict.CORRECT for completion in self.completions}
+        judged = any(
+            score.verdict is not Verdict.NOT_JUDGED for c in self.completions for score in c.scores.values()
+        )
+        return judged and len(right) == 1
+
+
+DEAD_CAUSES = ("too easy", "too hard", "identical text", "equal rewards")
+"""Why a group carries no signal: all right; none right; one text only; or equal rewards by chance or by design."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorstToken:
+    """The token at which something per-token is largest, so that an outlier can be looked at."""
+
+    value: float
+    group: int
+    completion: int
+    token: int
+    text: str
+    """The token's own text, bounded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CriticReport:
+    """What the value function did in a step."""
+
+    value_loss: float
+    explained_variance: float
+    """1 − Var(return − value) / Var(return) before this step's update; NaN where returns did not vary."""
+    value_mean: float
+    return_mean: float
+    grad_norm: float
+    warming_up: bool
+    """The policy was frozen: only the critic learnt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustRegionReport:
+    """What TRPO's step did. ``kl`` and ``surrogate_gain`` are of the accepted point, or of the last one tried."""
+
+    accepted: bool
+    kl: float
+    """Mean exact KL(π_old ‖ π_θ) in nats a token."""
+    kl_limit: float
+    surrogate_gain: float
+    num_tries: int
+    scale: float
+    """Share of the full step that was taken; 0 where none was."""
+    num_positions: int
+    """Positions that ``kl`` was measured at: all, or a sample where the vocabulary is too large for all."""
+    step_norm: float
+    """Length of the full step, over all adapter weights."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateReport:
+    """What happened inside an update. Shares are of tokens that took part, over all its gradient steps."""
+
+    ratio_quantiles: Mapping[str, float] = field(default_factory=dict)
+    """Of ρ over tokens, by probability (``"0.5"``); empty where ρ is 1 by construction."""
+    clip_fraction_low: float = 0.0
+    clip_fraction_high: float = 0.0
+    kl_ref_worst: WorstToken | None = None
+    kl_old_worst: WorstToken | None = None
+    """By |ℓ − ℓ°|'s k3, at the step's last gradient step."""
+    grad_norm_by_module: Mapping[str, float] = field(default_factory=dict)
+    """Mean over gradient steps, before clipping, by adapted module (both LoRA matrices together)."""
+    advantage_std: float = 0.0
+    advantage_min: float = 0.0
+    advantage_max: float = 0.0
+    push_up: float = 0.0
+    """Sum of the positive effective token weights of one pass."""
+    push_down: float = 0.0
+    """Sum of the negative ones, as a negative number."""
+    zero_weight_fraction: float = 0.0
+    """Share of sampled tokens that the policy term does not push at all."""
+    explanations: tuple[str, ...] = ()
+    """Why nothing moved, or why the loss is 0 though something did: sentences, most decisive first."""
+    kl_step: float | None = None
+    """Exact KL(policy before ‖ policy after) of the whole update, mean per token; None where not measured."""
+    kl_step_positions: int = 0
+    gradient_variance: float | None = None
+    """Trace of the gradient's covariance, estimated from two halves of the batch; None where not measured."""
+    gradient_signal: float | None = None
+    """‖E g‖² by the same halves, unbiased, so it can be negative."""
+    critic: CriticReport | None = None
+    trust_region: TrustRegionReport | None = None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepMetrics:
@@ -177,6 +293,23 @@ class StepMetrics:
     accuracy_lenient: float | None = None
     """Share of completions that are right wherever the answer stands; None where no reward judges truth. What
     ``accuracy`` gains on it is form, not mathematics."""
+    degenerate_causes: Mapping[str, int] = field(default_factory=dict)
+    """Degenerate groups by cause."""
+    num_form_only_groups: int = 0
+    """Groups whose rewards differ though all are equally right: only a format or length term teaches there."""
+    num_sampled_tokens: int = 0
+    """All completion tokens sampled, those of replaced groups included."""
+    num_resampled_groups: int = 0
+    """Groups drawn and replaced because their rewards were all equal."""
+    num_tokens_saved: int = 0
+    """Adaptive group size: tokens it did not sample, estimated from each prompt's mean length."""
+    num_masked_completions: int = 0
+    """Completions kept out of the update because they were cut at the length limit."""
+    agreement: Mapping[str, float] = field(default_factory=dict)
+    """For each component that does not judge truth: share of (right, wrong) pairs of a group that it orders as the
+    verifier does, ties counting half."""
+    num_agreement_pairs: int = 0
+    update: UpdateReport | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,7 @@ from grpo_tui.events.types import (
     RunStarted,
     StepFinished,
     StepStarted,
+    TokensWeighed,
     TrainerFailed,
 )
 
@@ -196,7 +197,20 @@ def _fill(
 
 
 def _advantages(state: RunState, event: AdvantagesComputed) -> RunState:
-    return _with_groups(state, event.step, lambda groups: _fill(groups, "advantage", event.advantages_P_G))
+    def fill(groups: tuple[GroupRecord, ...]) -> tuple[GroupRecord, ...]:
+        groups = _fill(groups, "advantage", event.advantages_P_G)
+        by_token = event.advantages_P_G_T
+        return _fill(groups, "advantages_T", by_token) if by_token else groups
+
+    return _with_groups(state, event.step, fill)
+
+
+def _tokens_weighed(state: RunState, event: TokensWeighed) -> RunState:
+    def fill(groups: tuple[GroupRecord, ...]) -> tuple[GroupRecord, ...]:
+        groups = _fill(groups, "weight_T", event.weights_P_G)
+        return _fill(groups, "ratio_T", event.ratios_P_G) if event.ratios_P_G else groups
+
+    return _with_groups(state, event.step, fill)
 
 
 def _reference(state: RunState, event: ReferenceComputed) -> RunState:
@@ -271,6 +285,7 @@ _HANDLERS: dict[type[Event], Callable[[RunState, Any], RunState]] = {
     GroupScored: _group_scored,
     AdvantagesComputed: _advantages,
     ReferenceComputed: _reference,
+    TokensWeighed: _tokens_weighed,
     StepFinished: _step_finished,
     EvalFinished: _eval_finished,
     CheckpointSaved: _checkpoint,

@@ -118,6 +118,8 @@ class AdvantagesComputed(Event):
 
     step: int
     advantages_P_G: tuple[tuple[float, ...], ...]
+    advantages_P_G_T: tuple[tuple[FloatArray, ...], ...] = ()
+    """Of each token, where tokens of one completion differ (``gae``); else empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +134,15 @@ class ReferenceComputed(Event):
     step: int
     kl_ref_P_G: tuple[tuple[FloatArray, ...], ...]
     exact: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokensWeighed(Event):
+    """What the update did with every token: its effective weight, and its ratio where that is not 1 throughout."""
+
+    step: int
+    weights_P_G: tuple[tuple[FloatArray, ...], ...]
+    ratios_P_G: tuple[tuple[FloatArray, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

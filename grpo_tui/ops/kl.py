@@ -1,4 +1,4 @@
-"""Per-token estimators of KL(π_θ ‖ π_anchor) from the sampled token alone.
+"""KL(π_θ ‖ π_anchor) at each token: estimators from the sampled token alone, and the exact sum over the vocabulary.
 
 On ``u = ℓ − ℓ_anchor`` (Schulman, "Approximating KL Divergence", 2020):
 k1 = u, k2 = u²/2, k3 = e^{−u} + u − 1, k3_ratio = ρ · k3.
@@ -13,7 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from grpo_tui.ops.logprobs import CHUNK_ELEMENTS, raised
 
 
 def k1(u: Tensor) -> Tensor:
@@ -46,3 +50,39 @@ def kl_term(name: str, logprobs: Tensor, anchor_logprobs: Tensor, ratio: Tensor)
     """
     value = ESTIMATORS[name](logprobs - anchor_logprobs)
     return ratio * value if name == "k3_ratio" else value
+
+
+def exact_kl(
+    logits_B_T_V: Tensor,
+    anchor_logits_B_T_V: Tensor,
+    *,
+    temperature: float = 1.0,
+    chunk_elements: int = CHUNK_ELEMENTS,
+) -> Tensor:
+    """``Σ_v π(v) (log π(v) − log π_anchor(v))`` at every position, ``B_T``; gradient flows into both arguments.
+
+    Args:
+        logits_B_T_V: of the first distribution.
+        anchor_logits_B_T_V: of the second.
+        temperature: of both.
+        chunk_elements: positions × V handled at a time, recomputed in the backward pass; the result does not
+            depend on it.
+    """
+    vocab = logits_B_T_V.shape[-1]
+    first, second = logits_B_T_V.reshape(-1, vocab), anchor_logits_B_T_V.reshape(-1, vocab)
+    rows = max(1, chunk_elements // vocab)
+    pieces = []
+    for start in range(0, first.shape[0], rows):
+        chunk = (first[start : start + rows], second[start : start + rows], temperature)
+        if torch.is_grad_enabled() and first.shape[0] > rows:
+            pieces.append(checkpoint(_exact_chunk, *chunk, use_reentrant=False, preserve_rng_state=False))
+        else:
+            pieces.append(_exact_chunk(*chunk))
+    return torch.cat(pieces).reshape(logits_B_T_V.shape[:-1])
+
+
+def _exact_chunk(first_N_V: Tensor, second_N_V: Tensor, temperature: float) -> Tensor:
+    first = torch.log_softmax(raised(first_N_V) / temperature, dim=-1)
+    second = torch.log_softmax(raised(second_N_V) / temperature, dim=-1)
+    # A token of probability 0 counts 0, whatever the other distribution says of it.
+    return (first.exp() * (first - second).masked_fill(first == -torch.inf, 0.0)).sum(-1)

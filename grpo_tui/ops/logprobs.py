@@ -51,8 +51,7 @@ def token_logprobs(
 
 
 def _chunk(logits_N_V: Tensor, tokens_N: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    dtype = torch.float64 if logits_N_V.dtype is torch.float64 else torch.float32
-    scaled = logits_N_V.to(dtype)
+    scaled = raised(logits_N_V)
     if temperature != 1.0:
         scaled = scaled / temperature
     all_logprobs = torch.log_softmax(scaled, dim=-1)
@@ -60,6 +59,11 @@ def _chunk(logits_N_V: Tensor, tokens_N: Tensor, temperature: float) -> tuple[Te
     with torch.no_grad():
         entropy = entropy_of(all_logprobs.detach())
     return logprob, entropy
+
+
+def raised(logits: Tensor) -> Tensor:
+    """The same in float32, or in float64 where it is that already."""
+    return logits if logits.dtype is torch.float64 else logits.float()
 
 
 def entropy_of(all_logprobs_N_V: Tensor) -> Tensor:

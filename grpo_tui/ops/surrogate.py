@@ -1,4 +1,8 @@
-"""The probability ratio and the clipped policy term (PPO, arXiv 1707.06347, equation 7)."""
+"""Policy terms: what is minimised for each token, given ratio and advantage.
+
+``ratio`` and ``advantages`` broadcast: ``B_T`` or ``B_1`` each. Every function answers a ``B_T`` loss whose
+gradient with respect to ℓ is the (negative) weight that the token gets.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +11,99 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+LOG_WEIGHT_LIMIT = 20.0
+"""VESPO's bound on |log w|: beyond it the weight is 0 in float32 anyway, and its parts would overflow."""
 
-class ClippedTerm(NamedTuple):
-    """Per-token policy loss and where the bound acted."""
+
+class PolicyTerm(NamedTuple):
+    """Per-token policy loss and where a bound acted."""
 
     loss_B_T: Tensor
-    clipped_B_T: Tensor
-    """True where the clip removed the gradient of the token."""
+    clipped_low_B_T: Tensor
+    """True where the lower bound took the token's gradient away."""
+    clipped_high_B_T: Tensor
+    """True where the upper bound did, or capped its weight."""
 
 
-def token_ratio(logprobs_B_T: Tensor, old_logprobs_B_T: Tensor, mask_B_T: Tensor) -> Tensor:
-    """``ρ_t = exp(ℓ_t − ℓ°_t)``, 1 in padded slots. Exactly 1 where the two log-probs are the same numbers."""
-    difference = torch.where(mask_B_T, logprobs_B_T - old_logprobs_B_T, torch.zeros_like(logprobs_B_T))
-    return difference.exp()
+def unclipped_term(ratio: Tensor, advantages: Tensor, logprobs_B_T: Tensor) -> PolicyTerm:
+    """``−ρ A``: the surrogate of TRPO and of the textbook outline."""
+    return _unbounded((-ratio * advantages).expand_as(logprobs_B_T))
 
 
-def clipped_surrogate(
-    ratio_B_T: Tensor, advantages_B_1: Tensor, clip_low: float, clip_high: float
-) -> ClippedTerm:
-    """``−min(ρ A, clip(ρ, 1−ε_low, 1+ε_high) A)`` for each token.
+def score_function_term(advantages: Tensor, logprobs_B_T: Tensor) -> PolicyTerm:
+    """``−A ℓ``: REINFORCE (Williams 1992)."""
+    return _unbounded(-advantages * logprobs_B_T)
 
-    The gradient is 0 where A > 0 and ρ > 1 + ε_high, or A < 0 and ρ < 1 − ε_low; elsewhere it is that of ρ A.
+
+def clipped_term(
+    ratio: Tensor,
+    advantages: Tensor,
+    logprobs_B_T: Tensor,
+    *,
+    clip_low: float,
+    clip_high: float,
+    clip_delta: float = 0.0,
+) -> PolicyTerm:
+    """``−min(min(ρ, δ) A, clip(ρ, 1−ε_low, 1+ε_high) A)`` (PPO, arXiv 1707.06347, equation 7).
+
+    The gradient is 0 where A > 0 and ρ > 1 + ε_high, or A < 0 and ρ < 1 − ε_low; elsewhere it is that of ρ A. With
+    ``clip_delta`` δ > 0 (arXiv 2505.07291, two-sided clipping) it is 0 too where A < 0 and ρ > δ, which bounds the loss there.
     """
-    bounded = ratio_B_T.clamp(1.0 - clip_low, 1.0 + clip_high)
-    loss = -torch.minimum(ratio_B_T * advantages_B_1, bounded * advantages_B_1)
-    above = (ratio_B_T > 1.0 + clip_high) & (advantages_B_1 > 0)
-    below = (ratio_B_T < 1.0 - clip_low) & (advantages_B_1 < 0)
-    return ClippedTerm(loss, above | below)
+    capped = ratio.clamp(max=clip_delta) if clip_delta > 0 else ratio
+    bounded = ratio.clamp(1.0 - clip_low, 1.0 + clip_high)
+    loss = -torch.minimum(capped * advantages, bounded * advantages)
+    above = (ratio > 1.0 + clip_high) & (advantages > 0)
+    if clip_delta > 0:
+        above = above | ((ratio > clip_delta) & (advantages < 0))
+    below = (ratio < 1.0 - clip_low) & (advantages < 0)
+    shape = logprobs_B_T.shape
+    return PolicyTerm(loss.expand(shape), below.expand(shape), above.expand(shape))
+
+
+def cispo_term(ratio: Tensor, advantages: Tensor, logprobs_B_T: Tensor, *, cap: float) -> PolicyTerm:
+    """``−sg[min(ρ, cap)] A ℓ`` (CISPO, arXiv 2506.13585, equations 4 and 5): the weight is capped, no token is dropped.
+
+    No lower bound, as in the paper's experiments and in TRL.
+    """
+    weight = ratio.detach().clamp(max=cap)
+    above = (ratio.detach() > cap) & (advantages != 0)
+    loss = -weight * advantages * logprobs_B_T
+    return PolicyTerm(loss, torch.zeros_like(loss, dtype=torch.bool), above.expand_as(loss))
+
+
+def sapo_term(
+    ratio: Tensor, advantages: Tensor, logprobs_B_T: Tensor, *, tau_positive: float, tau_negative: float
+) -> PolicyTerm:
+    """``−(4/τ) σ(τ (ρ − 1)) A``, τ by the sign of A: a soft gate around ρ = 1, where its gradient is that of ρ A."""
+    tau = torch.where(advantages > 0, tau_positive, tau_negative).to(logprobs_B_T.dtype)
+    return _unbounded((-(4.0 / tau) * torch.sigmoid(tau * (ratio - 1.0)) * advantages).expand_as(logprobs_B_T))
+
+
+def vespo_term(
+    ratio: Tensor,
+    advantages: Tensor,
+    logprobs_B_T: Tensor,
+    *,
+    positive: tuple[float, float],
+    negative: tuple[float, float],
+) -> PolicyTerm:
+    """``−sg[φ(w)] A ℓ`` with ``φ(w) = e^λ w^k e^{−λ w}``, so φ(1) = 1; w is the ratio of whole completions.
+
+    Args:
+        ratio: w.
+        advantages: A.
+        logprobs_B_T: ℓ.
+        positive: (k, λ) where A ≥ 0.
+        negative: (k, λ) where A < 0.
+    """
+    log_w = ratio.detach().log().clamp(-LOG_WEIGHT_LIMIT, LOG_WEIGHT_LIMIT)
+    gains = advantages >= 0
+    k = torch.where(gains, positive[0], negative[0]).to(log_w.dtype)
+    rate = torch.where(gains, positive[1], negative[1]).to(log_w.dtype)
+    phi = (rate + k * log_w - rate * log_w.exp()).exp()
+    return _unbounded(-phi * advantages * logprobs_B_T)
+
+
+def _unbounded(loss_B_T: Tensor) -> PolicyTerm:
+    nowhere = torch.zeros_like(loss_B_T, dtype=torch.bool)
+    return PolicyTerm(loss_B_T, nowhere, nowhere)
