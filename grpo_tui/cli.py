@@ -81,9 +81,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     resume.set_defaults(function=_resume)
 
+    from grpo_tui.compare.options import add_compare
+    from grpo_tui.reward_model.options import add_train_reward
     from grpo_tui.verify_options import add_verify
 
+    add_compare(commands).set_defaults(function=_compare)
     add_verify(commands).set_defaults(function=_verify)
+    add_train_reward(commands).set_defaults(function=_train_reward)
     return parser
 
 
@@ -172,8 +176,20 @@ def _resume(arguments: argparse.Namespace) -> int:
     return run_app(config=config, runs_root=runs_root(), resume=run_dir, paused=True)
 
 
+def _compare(arguments: argparse.Namespace) -> int:
+    from grpo_tui.compare.command import run
+
+    return run(arguments, runs_root())
+
+
 def _verify(arguments: argparse.Namespace) -> int:
     from grpo_tui.verify import run
+
+    return run(arguments)
+
+
+def _train_reward(arguments: argparse.Namespace) -> int:
+    from grpo_tui.reward_model.command import run
 
     return run(arguments)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -157,7 +158,8 @@ class JsonDisplay(Display):
 
 def step_json(metrics: StepMetrics) -> dict[str, Any]:
     """A finished step as a JSON-ready object."""
-    return {field.name: _plain(getattr(metrics, field.name)) for field in dataclasses.fields(metrics)}
+    data: dict[str, Any] = _plain(metrics)
+    return data
 
 
 def eval_json(result: EvalRecord) -> dict[str, Any]:
@@ -167,7 +169,14 @@ def eval_json(result: EvalRecord) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    return dict(value) if hasattr(value, "items") else value
+    """JSON-ready, with None for numbers that JSON cannot hold."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class LineDisplay(Display):

@@ -27,6 +27,13 @@ class Verdict(StrEnum):
     NOT_JUDGED = "not judged"
     """Given by rewards that only measure (format, length): they have a value but no opinion on truth."""
 
+    @property
+    def right(self) -> bool | None:
+        """Whether the answer is right; None where that was not found out. What cannot be read is not right."""
+        if self is Verdict.CORRECT:
+            return True
+        return False if self in (Verdict.WRONG, Verdict.UNPARSED, Verdict.NO_ANSWER) else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:

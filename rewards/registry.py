@@ -30,6 +30,7 @@ _BUILT_IN = {
     "length": "rewards.length:LengthReward",
     "overlong": "rewards.length:OverlongReward",
     "repetition": "rewards.length:RepetitionReward",
+    "learned": "rewards.learned:LearnedReward",
 }
 ENTRY_POINTS = "grpo_tui.rewards"
 _registered: dict[str, Callable[..., Any]] = {}

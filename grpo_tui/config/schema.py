@@ -272,7 +272,7 @@ class TrustRegionConfig:
     cg_damping: float = setting(0.1, "added to the Fisher matrix's diagonal, as a share of its curvature along the gradient", above=0)
     line_search_steps: int = setting(10, "tries of the backtracking line search", low=1)
     line_search_shrink: float = setting(0.8, "the step shrinks by this factor in each try", above=0, high=0.99)
-    fisher_tokens: int = setting(1024, "completion tokens that the Fisher matrix is taken over", low=1)
+    fisher_tokens: int = setting(512, "completion tokens that the Fisher matrix is taken over", low=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,15 +1,16 @@
 """A trainer's state on disk: written whole or not at all, and read back bitwise.
 
 A checkpoint directory holds the adapter as ``peft`` writes it (so ``peft`` and inference servers load it as it
-is), ``optimizer.safetensors``, ``rng.safetensors`` and ``state.json``. Nothing in it is pickled.
+is), ``optimizer.safetensors``, ``rng.safetensors``, ``state.json``, and the critic's two files where there is one. Nothing in it is pickled.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -24,6 +25,8 @@ STATE = "state.json"
 OPTIMIZER = "optimizer.safetensors"
 RNG = "rng.safetensors"
 ADAPTER = "adapter_model.safetensors"
+CRITIC = "critic.safetensors"
+CRITIC_OPTIMIZER = "critic_optimizer.safetensors"
 
 
 def save_checkpoint(trainer: Trainer, checkpoints_dir: Path) -> tuple[Path, int]:
@@ -35,12 +38,15 @@ def save_checkpoint(trainer: Trainer, checkpoints_dir: Path) -> tuple[Path, int]
     final = checkpoints_dir / checkpoint_name(trainer.finished_steps)
     with atomic_directory(final) as directory:
         _save_adapter(trainer, directory)
-        save_file(_optimizer_tensors(trainer), directory / OPTIMIZER)
+        save_file(_optimizer_tensors(trainer.policy.trainable_parameters(), trainer.optimizer), directory / OPTIMIZER)
+        _save_critic(trainer, directory)
         save_file({"torch": torch.get_rng_state()}, directory / RNG)
         state = {
             "version": VERSION,
             "finished_steps": trainer.finished_steps,
             "state_hash": trainer.state_hash(),
+            "num_sampled_tokens": trainer.num_sampled_tokens,
+            "baseline": trainer.baseline,
         }
         (directory / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
     prune(checkpoints_dir, trainer.config.run.keep_checkpoints)
@@ -72,7 +78,9 @@ def load_checkpoint(trainer: Trainer, directory: Path) -> None:
     state = _read_state(directory)
     try:
         _load_adapter(trainer, directory)
-        _load_optimizer(trainer, load_file(directory / OPTIMIZER))
+        parameters = trainer.policy.trainable_parameters()
+        _load_optimizer(parameters, trainer.optimizer, load_file(directory / OPTIMIZER))
+        _load_critic(trainer, directory)
         torch.set_rng_state(load_file(directory / RNG)["torch"])
     except RunFileError:
         raise
@@ -81,15 +89,25 @@ def load_checkpoint(trainer: Trainer, directory: Path) -> None:
             f"cannot read checkpoint {directory}: {' '.join(str(error).split())[:200]}; "
             "delete it to go on from the one before"
         ) from error
-    trainer.finished_steps = state["finished_steps"]
-    if trainer.state_hash() != state["state_hash"]:
+    trainer.finished_steps = state.finished_steps
+    trainer.num_sampled_tokens = state.num_sampled_tokens
+    trainer.baseline = state.baseline
+    if trainer.state_hash() != state.state_hash:
         raise RunFileError(
             f"checkpoint {directory} does not give the state it was saved from (its hash differs); "
             "delete it to go on from the one before"
         )
 
 
-def _read_state(directory: Path) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _State:
+    finished_steps: int
+    state_hash: str
+    num_sampled_tokens: int
+    baseline: float | None
+
+
+def _read_state(directory: Path) -> _State:
     try:
         state = json.loads((directory / STATE).read_text(encoding="utf-8"))
         version = int(state["version"])
@@ -97,7 +115,13 @@ def _read_state(directory: Path) -> dict[str, Any]:
             raise RunFileError(
                 f"checkpoint {directory} was written by a newer grpo-tui (format {version}); upgrade"
             )
-        return {"finished_steps": int(state["finished_steps"]), "state_hash": str(state["state_hash"])}
+        baseline = state.get("baseline")
+        return _State(
+            finished_steps=int(state["finished_steps"]),
+            state_hash=str(state["state_hash"]),
+            num_sampled_tokens=int(state.get("num_sampled_tokens", 0)),
+            baseline=None if baseline is None else float(baseline),
+        )
     except RunFileError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -122,23 +146,56 @@ def _load_adapter(trainer: Trainer, directory: Path) -> None:
     set_peft_model_state_dict(trainer.policy.model, saved)
 
 
-def _optimizer_tensors(trainer: Trainer) -> dict[str, torch.Tensor]:
+def _save_critic(trainer: Trainer, directory: Path) -> None:
+    if trainer.critic is None or trainer.critic_optimizer is None:
+        return
+    parameters = trainer.critic.parameters()
+    save_file({name: p.detach().cpu().contiguous() for name, p in parameters.items()}, directory / CRITIC)
+    save_file(_optimizer_tensors(parameters, trainer.critic_optimizer), directory / CRITIC_OPTIMIZER)
+
+
+def _load_critic(trainer: Trainer, directory: Path) -> None:
+    if trainer.critic is None or trainer.critic_optimizer is None:
+        return
+    if not (directory / CRITIC).is_file():
+        raise RunFileError(
+            f"cannot use checkpoint {directory}: it holds no critic, which advantage 'gae' needs; "
+            "put algorithm.advantage back to what the run began with"
+        )
+    parameters = trainer.critic.parameters()
+    saved = load_file(directory / CRITIC)
+    if {name: t.shape for name, t in saved.items()} != {name: p.shape for name, p in parameters.items()}:
+        raise RunFileError(
+            f"cannot use checkpoint {directory}: its critic has another shape than the config asks for; "
+            "put model.source, lora_rank and lora_targets back to what the run began with"
+        )
+    trainer.critic.load_state({name: t.to(parameters[name].device) for name, t in saved.items()})
+    _load_optimizer(parameters, trainer.critic_optimizer, load_file(directory / CRITIC_OPTIMIZER))
+
+
+def _optimizer_tensors(
+    parameters: Mapping[str, torch.nn.Parameter], optimizer: torch.optim.AdamW
+) -> dict[str, torch.Tensor]:
     """Adam's state flat: ``<parameter>/<key>``."""
     return {
         f"{name}/{key}": torch.as_tensor(value).detach().cpu().contiguous()
-        for name, parameter in trainer.policy.trainable_parameters().items()
-        for key, value in trainer.optimizer.state.get(parameter, {}).items()
+        for name, parameter in parameters.items()
+        for key, value in optimizer.state.get(parameter, {}).items()
     }
 
 
-def _load_optimizer(trainer: Trainer, tensors: dict[str, torch.Tensor]) -> None:
+def _load_optimizer(
+    parameters: Mapping[str, torch.nn.Parameter],
+    optimizer: torch.optim.AdamW,
+    tensors: dict[str, torch.Tensor],
+) -> None:
     state: dict[int, dict[str, torch.Tensor]] = {}
-    for index, name in enumerate(trainer.policy.trainable_parameters()):
+    for index, name in enumerate(parameters):
         prefix = f"{name}/"
         entries = {
             key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
         }
         if entries:
             state[index] = entries
-    current = trainer.optimizer.state_dict()
-    trainer.optimizer.load_state_dict({"state": state, "param_groups": current["param_groups"]})
+    current = optimizer.state_dict()
+    optimizer.load_state_dict({"state": state, "param_groups": current["param_groups"]})

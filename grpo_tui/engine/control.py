@@ -129,6 +129,8 @@ class Gate:
         started, paused_before = time.perf_counter(), self.paused_seconds
         yield
         seconds = time.perf_counter() - started - (self.paused_seconds - paused_before)
+        # A phase can come several times in a step: sampling and scoring do, where groups grow or are replaced.
+        seconds += self.seconds_by_phase.get(phase, 0.0)
         self.seconds_by_phase[phase] = seconds
         self._emit(PhaseFinished(time=time.time(), step=step, phase=phase, seconds=seconds))
         self._control.reached(Target.PHASE_END)

@@ -18,8 +18,7 @@ from rewards.base import Sample, Verdict
 def is_due(trainer: Trainer) -> bool:
     """Whether the weights as they are now are to be evaluated."""
     every = trainer.config.eval.every
-    at_end = trainer.finished_steps == trainer.config.run.steps
-    return every > 0 and bool(trainer.held_out) and (trainer.finished_steps % every == 0 or at_end)
+    return every > 0 and bool(trainer.held_out) and (trainer.finished_steps % every == 0 or trainer.is_done)
 
 
 def evaluate(trainer: Trainer, gate: Gate) -> EvalRecord:

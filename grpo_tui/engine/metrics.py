@@ -10,8 +10,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from grpo_tui.engine.gradient import UpdateResult
+from grpo_tui.engine.growth import tokens_saved
+from grpo_tui.engine.report import report_update
+from grpo_tui.engine.rollout import Rollout
+from grpo_tui.engine.rows import Row
 from grpo_tui.engine.trainer import Trainer
-from grpo_tui.engine.update import UpdateResult
 from grpo_tui.events.records import FloatArray, GroupRecord, Phase, StepMetrics
 from rewards.base import Score, Verdict
 from rewards.compose import in_precedence
@@ -21,6 +25,8 @@ def measure_step(
     trainer: Trainer,
     step: int,
     groups: Sequence[GroupRecord],
+    rows: Sequence[Row],
+    rollout: Rollout,
     result: UpdateResult,
     kl_ref: Sequence[FloatArray] | None,
     seconds_by_phase: Mapping[Phase, float],
@@ -34,7 +40,7 @@ def measure_step(
     return StepMetrics(
         step=step,
         reward_mean=float(rewards.mean()),
-        reward_std=float(rewards.std(ddof=1)),
+        reward_std=float(rewards.std(ddof=1)) if len(rewards) > 1 else 0.0,
         group_std_mean=float(np.mean([group.reward_std or 0.0 for group in groups])),
         accuracy=verdicts[str(Verdict.CORRECT)] / len(completions),
         component_means=_component_means(groups),
@@ -58,10 +64,17 @@ def measure_step(
         mean_length=num_tokens / len(completions),
         seconds=sum(seconds_by_phase.values()),
         seconds_by_phase={str(phase): seconds for phase, seconds in seconds_by_phase.items()},
-        tokens_per_second=num_tokens / sample_seconds if sample_seconds else 0.0,
+        tokens_per_second=rollout.num_sampled_tokens / sample_seconds if sample_seconds else 0.0,
         peak_memory_bytes=peak_memory_bytes(trainer.policy.device),
         state_hash=trainer.state_hash(),
         accuracy_lenient=lenient_share([completion.scores for completion in completions]),
+        degenerate_causes=dict(Counter(group.dead_cause for group in groups if group.degenerate)),
+        num_form_only_groups=sum(group.form_only for group in groups),
+        num_sampled_tokens=rollout.num_sampled_tokens,
+        num_resampled_groups=rollout.num_resampled_groups,
+        num_tokens_saved=tokens_saved(groups, trainer.config.groups.max_group_size),
+        num_masked_completions=sum(not row.trains for row in rows),
+        update=report_update(trainer, rows, groups, result, kl_ref),
     )
 
 

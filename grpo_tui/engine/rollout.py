@@ -1,9 +1,10 @@
-"""Phases *problems* and *sample*: which prompts, and the groups drawn for them."""
+"""Phases *problems* and *sample*: which prompts, and the groups drawn for them, in as many rounds as they take."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from grpo_tui.engine.control import Gate
 from grpo_tui.engine.trainer import Prompt, Trainer
@@ -17,40 +18,114 @@ REPORT_SECONDS = 0.1
 """Shortest time between two gauges."""
 
 
+@dataclass(slots=True, kw_only=True)
+class Place:
+    """One of a step's places for a group: the prompt that stands there now, and what was drawn for it."""
+
+    index: int
+    prompt: Prompt
+    wanted: int
+    """Completions to draw in the next round."""
+    group: GroupRecord | None = None
+    replaced: int = 0
+    """How many prompts stood here before."""
+    round: int = 0
+    """Rounds drawn for this prompt."""
+
+    @property
+    def filled(self) -> GroupRecord:
+        """The group, which has been sampled."""
+        assert self.group is not None
+        return self.group
+
+
+@dataclass(slots=True, kw_only=True)
+class Rollout:
+    """A step's groups while they are drawn. One round, unless groups grow or are replaced."""
+
+    places: list[Place]
+    num_sampled_tokens: int = 0
+    num_resampled_groups: int = 0
+    num_tries: int = 0
+    """Rounds of replacing so far."""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether there is something to draw."""
+        return any(place.wanted for place in self.places)
+
+    @property
+    def prompts(self) -> list[Prompt]:
+        """The prompts that stand now, in order."""
+        return [place.prompt for place in self.places]
+
+    @property
+    def groups(self) -> list[GroupRecord]:
+        """Their groups, in order."""
+        return [place.filled for place in self.places]
+
+
 def next_prompts(trainer: Trainer, step: int) -> list[Prompt]:
     """The prompts of a step: a pure function of the seed and the step."""
     indices = trainer.order.for_step(step, trainer.config.sampling.prompts_per_step)
     return [trainer.prompts[i] for i in indices]
 
 
-def sample_groups(trainer: Trainer, step: int, prompts: Sequence[Prompt], gate: Gate) -> list[GroupRecord]:
-    """Draw G completions for each prompt and tell each group."""
+def begin_rollout(trainer: Trainer, prompts: Sequence[Prompt]) -> Rollout:
+    """A place for each prompt, with ``group_size`` completions wanted."""
+    size = trainer.config.sampling.group_size
+    return Rollout(places=[Place(index=i, prompt=prompt, wanted=size) for i, prompt in enumerate(prompts)])
+
+
+def sample_groups(trainer: Trainer, step: int, rollout: Rollout, gate: Gate) -> None:
+    """Draw what each place wants, and tell each group that has something new."""
+    places = [place for place in rollout.places if place.wanted]
+    requests = [request for place in places for request in _requests(trainer, step, place)]
+    settings = sampling_settings(trainer)
+    drawn = trainer.sampler.sample(requests, settings, token_reporter(trainer, step, Phase.SAMPLE, gate))
+    start = 0
+    for place in places:
+        members = drawn[start : start + place.wanted]
+        start += place.wanted
+        rollout.num_sampled_tokens += sum(len(tokens.token_ids_T) for tokens in members)
+        before = place.group.completions if place.group is not None else ()
+        completions = tuple(
+            replace(_record(trainer, len(before) + i, tokens), round=place.round)
+            for i, tokens in enumerate(members)
+        )
+        place.group = GroupRecord(
+            index=place.index, problem=place.prompt.record(), completions=(*before, *completions)
+        )
+        place.wanted = 0
+        place.round += 1
+        trainer.emit(GroupSampled(time=time.time(), step=step, group=place.group))
+
+
+def _requests(trainer: Trainer, step: int, place: Place) -> list[SampleRequest]:
+    """The completions a place wants. A group that grows goes on with the streams it would have had from the start."""
+    # A prompt that stands twice in a step (fewer problems than prompts) must not draw the same group twice.
+    where = f"{place.index}+{place.replaced}" if place.replaced else f"{place.index}"
+    name = f"{where}/{place.prompt.problem.id}"
+    drawn = len(place.group.completions) if place.group is not None else 0
+    return [
+        SampleRequest(
+            prompt_ids=place.prompt.token_ids,
+            stream_key=stream_key(trainer.config.run.seed, "train", step, name, index),
+        )
+        for index in range(drawn, drawn + place.wanted)
+    ]
+
+
+def sampling_settings(trainer: Trainer) -> SamplingSettings:
+    """How training completions are drawn."""
     sampling = trainer.config.sampling
-    settings = SamplingSettings(
+    return SamplingSettings(
         max_new_tokens=sampling.max_completion_tokens,
         temperature=sampling.temperature,
         top_p=sampling.top_p,
         top_k=sampling.top_k,
     )
-    seed = trainer.config.run.seed
-    # A prompt that stands twice in a step (fewer problems than prompts) must not draw the same group twice.
-    requests = [
-        SampleRequest(
-            prompt_ids=prompt.token_ids,
-            stream_key=stream_key(seed, "train", step, f"{place}/{prompt.problem.id}", index),
-        )
-        for place, prompt in enumerate(prompts)
-        for index in range(sampling.group_size)
-    ]
-    drawn = trainer.sampler.sample(requests, settings, token_reporter(trainer, step, Phase.SAMPLE, gate))
-    groups = []
-    for place, prompt in enumerate(prompts):
-        members = drawn[place * sampling.group_size : (place + 1) * sampling.group_size]
-        completions = tuple(_record(trainer, index, tokens) for index, tokens in enumerate(members))
-        group = GroupRecord(index=place, problem=prompt.record(), completions=completions)
-        trainer.emit(GroupSampled(time=time.time(), step=step, group=group))
-        groups.append(group)
-    return groups
 
 
 def token_reporter(trainer: Trainer, step: int, phase: Phase, gate: Gate) -> Callable[[TokenTick], None]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from grpo_tui.config.emit import to_toml
 from grpo_tui.config.schema import RunConfig
-from grpo_tui.config.validate import warnings_for
+from grpo_tui.config.validate import notes_for, warnings_for
 from grpo_tui.engine.advice import advice_for, one_line
 from grpo_tui.engine.control import Control, Gate, StopRequested
 from grpo_tui.engine.paths import anchored
@@ -140,6 +140,8 @@ class _Session:
         )
         for line in warnings_for(self.config):
             self.emit(Notice(time=time.time(), level="warning", message=line, source="config"))
+        for line in notes_for(self.config):
+            self.emit(Notice(time=time.time(), level="info", message=line, source="config"))
         self.emit(LoadingStage(time=time.time(), name="importing torch", detail="and transformers, peft"))
         trainer = self.load()
         try:
@@ -201,7 +203,7 @@ class _Session:
                 self.gate.between_steps(1)
             evaluate(trainer, self.gate)
             self.evaluated_step = done
-        if done >= self.config.run.steps:
+        if trainer.is_done:
             return False
         self.gate.between_steps(done + 1)
         run_step(trainer, self.gate)

@@ -1,42 +1,45 @@
-"""Phases *score* and *advantages*: what each completion earned, alone and against its group."""
+"""Phase *score*: what each completion earned by itself."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
-
 from grpo_tui.engine.control import Gate
+from grpo_tui.engine.rollout import Rollout
 from grpo_tui.engine.trainer import Trainer
 from grpo_tui.events.records import GroupRecord, Phase
-from grpo_tui.events.types import AdvantagesComputed, GroupScored, Progress
-from grpo_tui.ops.advantages import compute_advantages
+from grpo_tui.events.types import GroupScored, Progress
 from rewards.base import Sample
 
 
-def score_groups(trainer: Trainer, step: int, groups: Sequence[GroupRecord], gate: Gate) -> list[GroupRecord]:
-    """Reward every completion, group by group, and tell each group's rewards."""
-    scored = []
-    max_tokens = trainer.config.sampling.max_completion_tokens
-    for done, group in enumerate(groups, start=1):
+def score_groups(trainer: Trainer, step: int, rollout: Rollout, gate: Gate) -> None:
+    """Reward every completion that has none yet, group by group, and tell each such group's rewards."""
+    waiting = [p for p in rollout.places if any(c.reward is None for c in p.filled.completions)]
+    for done, place in enumerate(waiting, start=1):
         gate.tick(f"in score, after {done - 1} groups")
-        results = trainer.reward.score(samples_of(group, max_tokens))
-        rewards = tuple(result.total for result in results)
-        scores = tuple(dict(result.components) for result in results)
+        place.group = group = _scored(trainer, place.filled)
         trainer.emit(
             GroupScored(
-                time=time.time(), step=step, group_index=group.index, rewards_G=rewards, scores_G=scores
+                time=time.time(),
+                step=step,
+                group_index=group.index,
+                rewards_G=group.rewards,
+                scores_G=tuple(dict(completion.scores) for completion in group.completions),
             )
         )
-        trainer.report(Progress(step=step, phase=Phase.SCORE, done=done, total=len(groups), unit="groups"))
-        completions = tuple(
-            replace(completion, reward=reward, scores=score)
-            for completion, reward, score in zip(group.completions, rewards, scores, strict=True)
-        )
-        scored.append(replace(group, completions=completions))
-    return scored
+        trainer.report(Progress(step=step, phase=Phase.SCORE, done=done, total=len(waiting), unit="groups"))
+
+
+def _scored(trainer: Trainer, group: GroupRecord) -> GroupRecord:
+    fresh = [completion for completion in group.completions if completion.reward is None]
+    max_tokens = trainer.config.sampling.max_completion_tokens
+    results = trainer.reward.score(samples_of(replace(group, completions=tuple(fresh)), max_tokens))
+    scored = {
+        completion.index: replace(completion, reward=result.total, scores=dict(result.components))
+        for completion, result in zip(fresh, results, strict=True)
+    }
+    return replace(group, completions=tuple(scored.get(c.index, c) for c in group.completions))
 
 
 def samples_of(group: GroupRecord, max_tokens: int) -> list[Sample]:
@@ -55,25 +58,4 @@ def samples_of(group: GroupRecord, max_tokens: int) -> list[Sample]:
             },
         )
         for completion in group.completions
-    ]
-
-
-def add_advantages(trainer: Trainer, step: int, groups: Sequence[GroupRecord]) -> list[GroupRecord]:
-    """Turn rewards into advantages, in float64, and tell them."""
-    rewards_P_G = torch.tensor([group.rewards for group in groups], dtype=torch.float64)
-    advantages_P_G = compute_advantages(trainer.config.algorithm.advantage, rewards_P_G).tolist()
-    trainer.emit(
-        AdvantagesComputed(
-            time=time.time(), step=step, advantages_P_G=tuple(tuple(row) for row in advantages_P_G)
-        )
-    )
-    return [
-        replace(
-            group,
-            completions=tuple(
-                replace(completion, advantage=advantage)
-                for completion, advantage in zip(group.completions, row, strict=True)
-            ),
-        )
-        for group, row in zip(groups, advantages_P_G, strict=True)
     ]

@@ -1,21 +1,27 @@
 """One step of GRPO, as seven calls. Between any two, and inside each, the engine can be held.
 
 prompts ─▶ groups ─▶ rewards ─▶ advantages ─▶ rows (ℓʳ, ℓ°) ─▶ new weights ─▶ metrics
+             ▲          │
+             └──────────┘  again where groups grow (adaptive group size) or are replaced (dynamic sampling)
 """
 
 from __future__ import annotations
 
 import time
 
+from grpo_tui.engine.advantages import add_advantages
 from grpo_tui.engine.batch import emit_kl_ref, prepare_batch
 from grpo_tui.engine.control import Gate
+from grpo_tui.engine.growth import plan_next_round
 from grpo_tui.engine.metrics import measure_step
-from grpo_tui.engine.rollout import next_prompts, sample_groups
-from grpo_tui.engine.scoring import add_advantages, score_groups
+from grpo_tui.engine.report import emit_token_weights
+from grpo_tui.engine.rollout import begin_rollout, next_prompts, sample_groups
+from grpo_tui.engine.rows import make_rows
+from grpo_tui.engine.scoring import score_groups
 from grpo_tui.engine.trainer import Trainer
 from grpo_tui.engine.update import update_policy
 from grpo_tui.events.records import Phase, StepMetrics
-from grpo_tui.events.types import StepFinished, StepStarted
+from grpo_tui.events.types import Notice, StepFinished, StepStarted
 
 
 def run_step(trainer: Trainer, gate: Gate) -> StepMetrics:
@@ -23,21 +29,28 @@ def run_step(trainer: Trainer, gate: Gate) -> StepMetrics:
     step = trainer.finished_steps + 1
     trainer.emit(StepStarted(time=time.time(), step=step))
     with gate.phase(step, Phase.PROBLEMS):
-        prompts = next_prompts(trainer, step)
-    with gate.phase(step, Phase.SAMPLE):
-        groups = sample_groups(trainer, step, prompts, gate)
-    with gate.phase(step, Phase.SCORE):
-        groups = score_groups(trainer, step, groups, gate)
+        rollout = begin_rollout(trainer, next_prompts(trainer, step))
+    while rollout.wants_more:
+        with gate.phase(step, Phase.SAMPLE):
+            sample_groups(trainer, step, rollout, gate)
+        with gate.phase(step, Phase.SCORE):
+            score_groups(trainer, step, rollout, gate)
+            plan_next_round(trainer, step, rollout)
     with gate.phase(step, Phase.ADVANTAGES):
-        groups = add_advantages(trainer, step, groups)
+        rows = make_rows(trainer, rollout.prompts, rollout.groups)
+        groups = add_advantages(trainer, step, rollout.groups, rows, gate)
     with gate.phase(step, Phase.REFERENCE):
-        rows = prepare_batch(trainer, step, prompts, groups, gate)
+        prepare_batch(trainer, step, rows, gate)
     with gate.phase(step, Phase.UPDATE):
         result = update_policy(trainer, step, rows, gate)
     # From here on the weights are new and the step is done, whatever becomes of telling it.
     trainer.finished_steps = step
+    trainer.num_sampled_tokens += rollout.num_sampled_tokens
     with gate.telling(step):
         kl_ref = emit_kl_ref(trainer, step, rows, exact=not result.skipped)
-        metrics = measure_step(trainer, step, groups, result, kl_ref, gate.seconds_by_phase)
+        emit_token_weights(trainer, step, rows)
+        metrics = measure_step(trainer, step, groups, rows, rollout, result, kl_ref, gate.seconds_by_phase)
+    for note in rollout.notes:
+        trainer.emit(Notice(time=time.time(), level="info", message=f"step {step}: {note}", source="groups"))
     trainer.emit(StepFinished(time=time.time(), metrics=metrics))
     return metrics

@@ -6,7 +6,7 @@ import copy
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from grpo_tui.events.records import DataRecord, ProblemRecord, StepMetrics
 from grpo_tui.events.types import DataLoaded, Event, LoadingStage, ModelLoaded, Notice, Progress
 from grpo_tui.generation.trusted import TrustedSampler
 from grpo_tui.generation.types import Sampler
+from grpo_tui.policy.critic import Critic
 from grpo_tui.policy.loading import load_policy
 from grpo_tui.policy.policy import Policy, tensor_bytes
 from rewards.canaries import run_canaries, summary
@@ -59,6 +60,8 @@ class Snapshot:
     adapter: Mapping[str, Tensor]
     optimizer: Mapping[str, Any]
     rng: Tensor
+    critic: Mapping[str, Tensor] | None = None
+    critic_optimizer: Mapping[str, Any] | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,11 +74,20 @@ class Trainer:
     prompts: Sequence[Prompt]
     held_out: Sequence[Prompt]
     order: ProblemOrder
+    spare_order: ProblemOrder
+    """Prompts that take the place of dead groups."""
     reward: WeightedReward
     sampler: Sampler
     emit: Emit
     report: Report
+    critic: Critic | None = None
+    """The value function, where the advantage is ``gae``."""
+    critic_optimizer: torch.optim.AdamW | None = None
     finished_steps: int = 0
+    baseline: float | None = None
+    """Running mean of rewards, where the advantage is ``ema``; None before the first step."""
+    num_sampled_tokens: int = 0
+    """Completion tokens sampled in all finished steps."""
     _closed: bool = field(default=False, repr=False)
 
     @classmethod
@@ -94,10 +106,10 @@ class Trainer:
             emit(LoadingStage(time=time.time(), name=name, detail=detail))
 
         say("starting verifier", f"{config.reward.workers} worker processes")
-        reward = make_reward(config.reward)
+        reward = make_reward(config)
         try:
             reward.warm_up()
-            policy = load_policy(config.model, seed=config.run.seed, say=say)
+            policy = _load_policy(config, say)
             emit(ModelLoaded(time=time.time(), model=policy.record()))
             if config.reward.canaries:
                 say("trying canaries", "adversarial answers on the rewards")
@@ -107,13 +119,20 @@ class Trainer:
         except BaseException:
             reward.close()
             raise
+        critic = None
+        if config.algorithm.advantage == "gae":
+            say("adding critic", f"LoRA rank {config.model.lora_rank} and a value head")
+            critic = Critic(policy, seed=derived_seed(config.run.seed, "critic"))
         return cls(
             config=config,
             policy=policy,
-            optimizer=make_optimizer(config, policy),
+            optimizer=make_optimizer(config, policy.trainable_parameters(), config.optim.lr),
+            critic=critic,
+            critic_optimizer=critic and make_optimizer(config, critic.parameters(), config.critic.lr),
             prompts=prompts,
             held_out=held_out,
             order=ProblemOrder(len(prompts), config.run.seed, config.data.shuffle),
+            spare_order=ProblemOrder(len(prompts), derived_seed(config.run.seed, "spare prompts")),
             reward=reward,
             sampler=TrustedSampler(policy),
             emit=emit,
@@ -130,12 +149,21 @@ class Trainer:
             gate.between_steps(self.finished_steps + 1)
             yield run_step(self, gate)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether the run has taken its steps, or sampled its tokens."""
+        run = self.config.run
+        return self.finished_steps >= run.steps or 0 < run.max_tokens <= self.num_sampled_tokens
+
     def snapshot(self) -> Snapshot:
         """Copy what an update changes."""
+        learner = self.critic_optimizer
         return Snapshot(
             adapter=self.policy.adapter_state(),
             optimizer=copy.deepcopy(self.optimizer.state_dict()),
             rng=torch.get_rng_state(),
+            critic=self.critic.state() if self.critic is not None else None,
+            critic_optimizer=copy.deepcopy(learner.state_dict()) if learner is not None else None,
         )
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -143,6 +171,11 @@ class Trainer:
         self.policy.load_adapter_state(snapshot.adapter)
         self.optimizer.load_state_dict(copy.deepcopy(dict(snapshot.optimizer)))
         self.optimizer.zero_grad(set_to_none=True)
+        if self.critic is not None and snapshot.critic is not None:
+            self.critic.load_state(snapshot.critic)
+        if self.critic_optimizer is not None and snapshot.critic_optimizer is not None:
+            self.critic_optimizer.load_state_dict(copy.deepcopy(dict(snapshot.critic_optimizer)))
+            self.critic_optimizer.zero_grad(set_to_none=True)
         torch.set_rng_state(snapshot.rng)
 
     def seed_step(self, step: int) -> None:
@@ -150,14 +183,16 @@ class Trainer:
         torch.manual_seed(derived_seed(self.config.run.seed, "update", step))
 
     def state_hash(self) -> str:
-        """SHA-256 over adapter, optimiser and RNG: two runs that agree in it are the same run."""
+        """SHA-256 over adapter, optimiser, RNG, and critic and baseline where there are such.
+
+        Two runs that agree in it are the same run.
+        """
         digest = hashlib.sha256(str(self.finished_steps).encode())
-        for name, parameter in self.policy.trainable_parameters().items():
-            digest.update(name.encode())
-            digest.update(tensor_bytes(parameter))
-            for key, value in sorted(self.optimizer.state.get(parameter, {}).items()):
-                digest.update(key.encode())
-                digest.update(tensor_bytes(torch.as_tensor(value)))
+        _hash_learner(digest, self.policy.trainable_parameters(), self.optimizer)
+        if self.critic is not None and self.critic_optimizer is not None:
+            _hash_learner(digest, self.critic.parameters(), self.critic_optimizer)
+        if self.baseline is not None:
+            digest.update(repr(self.baseline).encode())
         digest.update(tensor_bytes(torch.get_rng_state()))
         return digest.hexdigest()
 
@@ -168,10 +203,14 @@ class Trainer:
             self.reward.close()
 
 
-def make_reward(config: RewardConfig) -> WeightedReward:
-    """The weighted reward a config asks for."""
+def make_reward(run_config: RunConfig) -> WeightedReward:
+    """The weighted reward a config asks for, with the soft overlong penalty where its algorithm has one."""
+    config, groups = run_config.reward, run_config.groups
+    weights = dict(config.weights)
+    if groups.overlong_penalty > 0:
+        weights.setdefault("overlong", groups.overlong_penalty)
     parts = []
-    for name, weight in config.weights.items():
+    for name, weight in weights.items():
         options: dict[str, Any] = {}
         if name in ("math", "math_lenient"):
             options = {
@@ -181,6 +220,8 @@ def make_reward(config: RewardConfig) -> WeightedReward:
             }
         elif name == "format":
             options = {"style": config.answer_form}
+        elif name == "overlong":
+            options = {"cache_share": groups.overlong_cache}
         parts.append((get_reward(name, **options), weight))
     return WeightedReward(parts)
 
@@ -192,12 +233,33 @@ def try_canaries(reward: WeightedReward, emit: Emit) -> None:
         emit(Notice(time=time.time(), level="warning", message=found, source="reward"))
 
 
-def make_optimizer(config: RunConfig, policy: Policy) -> torch.optim.AdamW:
-    """AdamW over the adapter, in float32."""
+def _load_policy(config: RunConfig, say: Callable[[str, str], None]) -> Policy:
+    """The policy, in the precision and with the attention that the update needs."""
+    if config.algorithm.update != "trust_region":
+        return load_policy(config.model, seed=config.run.seed, say=say)
+    # Products with the Fisher matrix differentiate twice, and conjugate gradient needs their digits.
+    return load_policy(replace(config.model, dtype="fp32"), seed=config.run.seed, say=say, attention="eager")
+
+
+def _hash_learner(
+    digest: hashlib._Hash, parameters: Mapping[str, torch.nn.Parameter], optimizer: torch.optim.AdamW
+) -> None:
+    for name, parameter in parameters.items():
+        digest.update(name.encode())
+        digest.update(tensor_bytes(parameter))
+        for key, value in sorted(optimizer.state.get(parameter, {}).items()):
+            digest.update(key.encode())
+            digest.update(tensor_bytes(torch.as_tensor(value)))
+
+
+def make_optimizer(
+    config: RunConfig, parameters: Mapping[str, torch.nn.Parameter], lr: float
+) -> torch.optim.AdamW:
+    """AdamW over parameters in float32."""
     optim = config.optim
     return torch.optim.AdamW(
-        list(policy.trainable_parameters().values()),
-        lr=optim.lr,
+        list(parameters.values()),
+        lr=lr,
         betas=(optim.beta1, optim.beta2),
         eps=optim.eps,
         weight_decay=optim.weight_decay,

@@ -80,6 +80,7 @@ class CompletionRecord:
     reward: float | None = None
     scores: Mapping[str, Score] = field(default_factory=dict)
     """Every reward component, by name, unweighted."""
+    advantage: float | None = None
     """Against its group; with a critic, the mean over the completion's tokens."""
     advantages_T: FloatArray | None = None
     """Of each token, where tokens of one completion differ (``gae``)."""

@@ -7,7 +7,7 @@ import math
 Z_95 = 1.959963984540054
 
 
-def wilson_interval(successes: int, trials: int, z: float = Z_95) -> tuple[float, float]:
+def wilson_interval(successes: float, trials: int, z: float = Z_95) -> tuple[float, float]:
     """Wilson score interval (Wilson 1927) of a binomial proportion; (0, 1) when nothing was tried."""
     if trials == 0:
         return 0.0, 1.0

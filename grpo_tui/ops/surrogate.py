@@ -75,8 +75,10 @@ def sapo_term(
     ratio: Tensor, advantages: Tensor, logprobs_B_T: Tensor, *, tau_positive: float, tau_negative: float
 ) -> PolicyTerm:
     """``−(4/τ) σ(τ (ρ − 1)) A``, τ by the sign of A: a soft gate around ρ = 1, where its gradient is that of ρ A."""
-    tau = torch.where(advantages > 0, tau_positive, tau_negative).to(logprobs_B_T.dtype)
-    return _unbounded((-(4.0 / tau) * torch.sigmoid(tau * (ratio - 1.0)) * advantages).expand_as(logprobs_B_T))
+    tau = _chosen(advantages > 0, tau_positive, tau_negative, logprobs_B_T.dtype)
+    return _unbounded(
+        (-(4.0 / tau) * torch.sigmoid(tau * (ratio - 1.0)) * advantages).expand_as(logprobs_B_T)
+    )
 
 
 def vespo_term(
@@ -98,10 +100,15 @@ def vespo_term(
     """
     log_w = ratio.detach().log().clamp(-LOG_WEIGHT_LIMIT, LOG_WEIGHT_LIMIT)
     gains = advantages >= 0
-    k = torch.where(gains, positive[0], negative[0]).to(log_w.dtype)
-    rate = torch.where(gains, positive[1], negative[1]).to(log_w.dtype)
+    k = _chosen(gains, positive[0], negative[0], log_w.dtype)
+    rate = _chosen(gains, positive[1], negative[1], log_w.dtype)
     phi = (rate + k * log_w - rate * log_w.exp()).exp()
     return _unbounded(-phi * advantages * logprobs_B_T)
+
+
+def _chosen(condition: Tensor, yes: float, no: float, dtype: torch.dtype) -> Tensor:
+    # torch.where of two Python numbers would round them to float32.
+    return torch.full_like(condition, no, dtype=dtype).masked_fill(condition, yes)
 
 
 def _unbounded(loss_B_T: Tensor) -> PolicyTerm:

@@ -32,7 +32,8 @@ def conjugate_gradient(matvec: Matvec, b_N: Tensor, iterations: int, tolerance: 
             break
         product = matvec(p)
         curvature = p.dot(product)
-        if curvature <= 0:  # not positive definite in this direction: what is found so far is a descent direction
+        if curvature <= 0:
+            # Not positive definite in this direction: what is found so far is a descent direction.
             break
         alpha = squared / curvature
         x = x + alpha * p

@@ -21,13 +21,20 @@ Say = Callable[[str, str], None]
 """Called with a stage's name and a detail."""
 
 
-def load_policy(config: ModelConfig, *, seed: int, say: Say = lambda _name, _detail: None) -> Policy:
+def load_policy(
+    config: ModelConfig,
+    *,
+    seed: int,
+    say: Say = lambda _name, _detail: None,
+    attention: str | None = None,
+) -> Policy:
     """Load base model and tokenizer, and lay a fresh LoRA adapter over it.
 
     Args:
         config: which model, dtype, device and adapter.
         seed: of the adapter's initialisation.
         say: told each stage as it begins.
+        attention: transformers' implementation to use (``eager`` can be differentiated twice); None: its choice.
 
     Raises:
         PolicyError: not found, not a causal LM, LoRA targets that match nothing, no such device.
@@ -37,7 +44,7 @@ def load_policy(config: ModelConfig, *, seed: int, say: Say = lambda _name, _det
     say("loading tokenizer", config.source)
     tokenizer = _load_tokenizer(folder, gguf_file, config.source)
     say("loading model", config.source)
-    base = _load_base(folder, gguf_file, config, device)
+    base = _load_base(folder, gguf_file, config, device, attention)
     say("adding adapter", f"LoRA rank {config.lora_rank}, alpha {config.lora_alpha:g}")
     model = _add_adapter(base, config, seed)
     return Policy(model=model, tokenizer=tokenizer, device=device, source=config.source)
@@ -121,7 +128,9 @@ def _load_tokenizer(folder: str, gguf_file: str | None, source: str) -> Any:
     return tokenizer
 
 
-def _load_base(folder: str, gguf_file: str | None, config: ModelConfig, device: torch.device) -> Any:
+def _load_base(
+    folder: str, gguf_file: str | None, config: ModelConfig, device: torch.device, attention: str | None
+) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     extra: dict[str, Any] = {"gguf_file": gguf_file} if gguf_file else {}
@@ -135,6 +144,8 @@ def _load_base(folder: str, gguf_file: str | None, config: ModelConfig, device: 
         )
     if gguf_file:
         extra |= _unpack_gguf(gguf_file)
+    if attention:
+        extra["attn_implementation"] = attention
     try:
         dtype = _pick_dtype(config.dtype, model_config, device)
         base = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **extra)

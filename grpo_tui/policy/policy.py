@@ -15,6 +15,8 @@ from grpo_tui.events.records import ModelRecord
 from grpo_tui.ops.logprobs import token_logprobs
 
 UNBOUNDED_CONTEXT = 1 << 30
+POLICY_ADAPTER = "default"
+"""PEFT's name for the first adapter of a model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +59,12 @@ class Policy:
         return dtype
 
     def trainable_parameters(self) -> dict[str, torch.nn.Parameter]:
-        """The adapter's parameters by name, in a fixed order."""
-        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        """The adapter's parameters by name, in a fixed order. A critic's adapter on the same base is not among them."""
+        return {
+            name: p
+            for name, p in self.model.named_parameters()
+            if "lora_" in name and f".{POLICY_ADAPTER}." in name
+        }
 
     def record(self) -> ModelRecord:
         """What was loaded, for the screen and the run file."""
@@ -95,6 +101,10 @@ class Policy:
 
         Slots outside the completion mask hold finite numbers without meaning.
         """
+        return token_logprobs(self.logits(batch), batch.completion_ids_B_T, temperature=temperature)
+
+    def logits(self, batch: TokenBatch) -> Tensor:
+        """Logits that each token of the completions was drawn from, ``B_T_V``, in the model's dtype."""
         input_ids = torch.cat([batch.prompt_ids_B_P, batch.completion_ids_B_T], dim=1)
         mask = torch.cat([batch.prompt_mask_B_P, batch.completion_mask_B_T], dim=1)
         length = batch.completion_ids_B_T.shape[1]
@@ -106,8 +116,8 @@ class Policy:
             logits_to_keep=length + 1,
         )
         # Models that do not know logits_to_keep give all positions; the slice is right for both.
-        logits = output.logits[:, -(length + 1) : -1]
-        return token_logprobs(logits, batch.completion_ids_B_T, temperature=temperature)
+        logits: Tensor = output.logits[:, -(length + 1) : -1]
+        return logits
 
     def adapter_state(self) -> dict[str, Tensor]:
         """A copy of the adapter's parameters, on their device."""
@@ -121,11 +131,21 @@ class Policy:
             for name, parameter in parameters.items():
                 parameter.copy_(state[name])
 
+    @contextmanager
+    def weights(self, state: Mapping[str, Tensor]) -> Iterator[None]:
+        """Within: the adapter holds other parameters. No graph over the present ones may be waiting for a backward."""
+        present = self.adapter_state()
+        self.load_adapter_state(state)
+        try:
+            yield
+        finally:
+            self.load_adapter_state(present)
+
     def base_hash(self) -> str:
         """SHA-256 over the frozen weights: must never change."""
         digest = hashlib.sha256()
         for name, parameter in self.model.named_parameters():
-            if not parameter.requires_grad:
+            if "lora_" not in name:
                 digest.update(name.encode())
                 digest.update(tensor_bytes(parameter))
         return digest.hexdigest()

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from grpo_tui.events import codec
 from grpo_tui.events.records import (
@@ -34,6 +34,7 @@ from grpo_tui.events.types import (
     GroupScored,
     ReferenceComputed,
     StepFinished,
+    TokensWeighed,
 )
 from grpo_tui.runs import schema
 from grpo_tui.runs.lock import is_locked
@@ -280,7 +281,7 @@ LEFT JOIN steps s ON s.id = e.step_id AND e.type = 'StepFinished'
 """
 _ALL_EVENTS = f"{_EVENT_COLUMNS} WHERE e.seq > ? ORDER BY e.seq"
 _LAST_EVENT = f"{_EVENT_COLUMNS} WHERE e.type = ? ORDER BY e.seq DESC LIMIT 1"
-_REBUILT = ("GroupSampled", "GroupScored", "AdvantagesComputed", "ReferenceComputed")
+_REBUILT = ("GroupSampled", "GroupScored", "AdvantagesComputed", "ReferenceComputed", "TokensWeighed")
 _OF_STEP = ", ".join(f"'{name}'" for name in ("StepStarted", "PhaseStarted", "PhaseFinished", *_REBUILT))
 _LEAN_EVENTS = f"""{_EVENT_COLUMNS}
 WHERE e.type NOT IN ({_OF_STEP})
@@ -360,7 +361,16 @@ def _rebuild(kind: str, time: float, payload: str, detail: StepDetail) -> Event 
         advantages = _complete(_complete(c.advantage for c in group.completions) for group in detail.groups)
         if advantages is None:
             return None
-        return AdvantagesComputed(time=time, step=step, advantages_P_G=advantages)
+        by_token = _complete(_complete(c.advantages_T for c in group.completions) for group in detail.groups)
+        return AdvantagesComputed(
+            time=time, step=step, advantages_P_G=advantages, advantages_P_G_T=by_token or ()
+        )
+    if kind == "TokensWeighed":
+        weights = _complete(_complete(c.weight_T for c in group.completions) for group in detail.groups)
+        ratios = _complete(_complete(c.ratio_T for c in group.completions) for group in detail.groups)
+        if weights is None:
+            return None
+        return TokensWeighed(time=time, step=step, weights_P_G=weights, ratios_P_G=ratios or ())
     if kind == "ReferenceComputed":
         kl_ref = _complete(_complete(c.kl_ref_T for c in group.completions) for group in detail.groups)
         return None if kl_ref is None else ReferenceComputed(time=time, step=step, kl_ref_P_G=kl_ref)
@@ -373,8 +383,20 @@ def _rebuild(kind: str, time: float, payload: str, detail: StepDetail) -> Event 
             return None
         scores = tuple(dict(c.scores) for c in group.completions)
         return GroupScored(time=time, step=step, group_index=group.index, rewards_G=rewards, scores_G=scores)
-    sampled = (replace(c, reward=None, scores={}, advantage=None, kl_ref_T=None) for c in group.completions)
+    sampled = (replace(c, **_UNSCORED) for c in group.completions)
     return GroupSampled(time=time, step=step, group=replace(group, completions=tuple(sampled)))
+
+
+_UNSCORED: dict[str, Any] = {
+    "reward": None,
+    "scores": {},
+    "advantage": None,
+    "advantages_T": None,
+    "kl_ref_T": None,
+    "weight_T": None,
+    "ratio_T": None,
+}
+"""A completion as it was when it had only been sampled."""
 
 
 def _complete(values: Iterable[_V | None]) -> tuple[_V, ...] | None:

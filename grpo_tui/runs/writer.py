@@ -42,6 +42,7 @@ from grpo_tui.events.types import (
     RunStarted,
     StepFinished,
     StepStarted,
+    TokensWeighed,
     TrainerFailed,
 )
 from grpo_tui.runs import schema
@@ -61,7 +62,7 @@ PROMPT_EVENTS: tuple[type[Event], ...] = (
 )
 """Written, with everything before them, as soon as they come."""
 
-_GROUP_EVENTS = (GroupSampled, GroupScored, AdvantagesComputed, ReferenceComputed)
+_GROUP_EVENTS = (GroupSampled, GroupScored, AdvantagesComputed, ReferenceComputed, TokensWeighed)
 _STEP_EVENTS = (StepStarted, PhaseStarted, PhaseFinished, *_GROUP_EVENTS)
 
 

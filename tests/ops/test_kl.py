@@ -37,6 +37,7 @@ def _f64(*numbers: float) -> Tensor:
     ],
 )
 def test_worked_values_and_gradients(name: str, u: float, value: float, gradient: float) -> None:
+    # Seen to fail with: the sign of u flipped in k3; the ½ of k2 left out; ρ detached in k3_ratio.
     logprobs = _f64(-1.0).requires_grad_()
     ratio = (logprobs - _f64(-1.0 - math.log(1.5))).exp()
     term = kl_term(name, logprobs, _f64(-1.0 - u), ratio)
@@ -81,37 +82,39 @@ def exact() -> Enumerated:
     return Enumerated()
 
 
-def test_the_two_directions_differ_here(exact: Enumerated) -> None:
-    assert abs(exact.reverse_kl().item() - exact.forward_kl().item()) > 0.01
-    difference = exact.gradient(exact.reverse_kl) - exact.gradient(exact.forward_kl)
-    assert difference.abs().max() > 0.05
-
-
 @pytest.mark.parametrize("name", ["k1", "k3", "k3_ratio"])
 def test_unbiased_values(exact: Enumerated, name: str) -> None:
+    # Seen to fail with: e^{u} instead of e^{−u} in k3.
     torch.testing.assert_close(exact.estimate(name), exact.reverse_kl(), rtol=0, atol=1e-14)
 
 
 def test_k2_is_biased_as_a_value(exact: Enumerated) -> None:
+    # Seen to fail with: k3 under the name of k2.
     assert abs(exact.estimate("k2").item() - exact.reverse_kl().item()) > 1e-3
 
 
 def test_k1_as_a_loss_has_expected_gradient_zero(exact: Enumerated) -> None:
+    # Seen to fail with: k2 under the name of k1.
     assert exact.gradient(lambda: exact.estimate("k1")).abs().max() < 1e-14
 
 
 @pytest.mark.parametrize("name", ["k2", "k3_ratio"])
 def test_reverse_kl_gradient(exact: Enumerated, name: str) -> None:
+    # Seen to fail with: k3_ratio without its ratio; 2 u² in k2.
     actual = exact.gradient(lambda: exact.estimate(name))
     torch.testing.assert_close(actual, exact.gradient(exact.reverse_kl), rtol=0, atol=1e-14)
 
 
 def test_k3_as_a_loss_has_the_gradient_of_the_other_direction(exact: Enumerated) -> None:
+    # Seen to fail with: k3 multiplied by ρ.
     actual = exact.gradient(lambda: exact.estimate("k3"))
     torch.testing.assert_close(actual, exact.gradient(exact.forward_kl), rtol=0, atol=1e-14)
+    # The two directions do differ here.
+    assert (actual - exact.gradient(exact.reverse_kl)).abs().max() > 0.05
 
 
 def test_k3_ratio_stays_exact_off_policy(exact: Enumerated) -> None:
+    # Seen to fail with: k3_ratio without its ratio.
     estimate = exact.estimate("k3_ratio", old=exact.behaviour)
     torch.testing.assert_close(estimate, exact.reverse_kl(), rtol=0, atol=1e-14)
     actual = exact.gradient(lambda: exact.estimate("k3_ratio", old=exact.behaviour))
@@ -120,12 +123,14 @@ def test_k3_ratio_stays_exact_off_policy(exact: Enumerated) -> None:
 
 @given(st.floats(-80, 80, width=32))
 def test_k3_is_never_negative(u: float) -> None:
+    # Seen to fail with: the clamp at 0 left out.
     assert k3(torch.tensor(u, dtype=torch.float32)).item() >= 0.0
     assert k3(torch.tensor(u, dtype=torch.float64)).item() >= 0.0
 
 
 @pytest.mark.parametrize("u", [1e-3, -1e-3, 1e-2, -1e-2])
 def test_k3_keeps_its_digits_where_u_is_small(u: float) -> None:
+    # Seen to fail with: exp(−u) − 1 instead of expm1.
     # u²/2 − u³/6 + u⁴/24; exp(−u) + u − 1 in float32 is wrong by 10 % at u = 1e-3
     expected = u**2 / 2 - u**3 / 6 + u**4 / 24
     assert k3(torch.tensor(u, dtype=torch.float32)).item() == pytest.approx(expected, rel=1e-3)
@@ -133,6 +138,7 @@ def test_k3_keeps_its_digits_where_u_is_small(u: float) -> None:
 
 @pytest.mark.parametrize("name", ["k2", "k3", "k3_ratio"])
 def test_against_the_policy_itself_value_and_gradient_are_zero(name: str) -> None:
+    # Seen to fail with: e^{−u} + u without the − 1.
     logprobs = _f64(-0.5, -3.0).requires_grad_()
     anchor = logprobs.detach().clone()
     term = kl_term(name, logprobs, anchor, (logprobs - anchor).exp())
@@ -143,4 +149,5 @@ def test_against_the_policy_itself_value_and_gradient_are_zero(name: str) -> Non
 
 
 def test_every_estimator_is_tested() -> None:
+    # Seen to fail with: an estimator added to the table.
     assert set(ESTIMATORS) == {"k1", "k2", "k3", "k3_ratio"}

@@ -25,6 +25,7 @@ def _random(rows: int, length: int, vocab: int, dtype: torch.dtype = torch.float
 
 
 def test_worked_values() -> None:
+    # Seen to fail with: the wrong token gathered (token 0 always).
     logprob, entropy = token_logprobs(WORKED, _token(2))
     # ln(5/8)
     assert logprob.item() == pytest.approx(-0.470003629245736, abs=1e-14)
@@ -34,6 +35,7 @@ def test_worked_values() -> None:
 
 
 def test_worked_values_at_temperature_two() -> None:
+    # Seen to fail with: the temperature not applied.
     logprob, entropy = token_logprobs(WORKED, _token(2), temperature=2.0)
     # weights 1, √2, √5, total 4.650281539873; p = 0.2150407, 0.3041135, 0.4808457; ln p = −1.536928, −1.190354, −0.732209
     assert logprob.item() == pytest.approx(-0.7322088078, abs=1e-9)
@@ -41,6 +43,7 @@ def test_worked_values_at_temperature_two() -> None:
 
 
 def test_gradient_is_onehot_minus_probabilities_over_temperature() -> None:
+    # Seen to fail with: log-probs multiplied by the temperature instead.
     logits = WORKED.clone().requires_grad_()
     token_logprobs(logits, _token(2))[0].sum().backward()  # type: ignore[no-untyped-call,unused-ignore]
     assert logits.grad is not None
@@ -57,6 +60,7 @@ def test_gradient_is_onehot_minus_probabilities_over_temperature() -> None:
 
 
 def test_entropy_carries_no_gradient() -> None:
+    # Seen to fail with: entropy computed with gradient.
     logits = WORKED.clone().requires_grad_()
     logprobs, entropies = token_logprobs(logits, _token(1))
     assert logprobs.requires_grad
@@ -66,6 +70,7 @@ def test_entropy_carries_no_gradient() -> None:
 @pytest.mark.parametrize("chunk", [1, 7, 8, 15, 21, 34, 35, 36, 41, 42, 43, 1 << 24])
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_any_chunk_size_equals_the_full_log_softmax(chunk: int, temperature: float) -> None:
+    # Seen to fail with: the tokens of the first chunk used for all.
     logits, tokens = _random(2, 3, 7)
     weights = torch.linspace(-1, 1, 6, dtype=torch.float64).reshape(2, 3)
     full = logits.clone().requires_grad_()
@@ -82,6 +87,7 @@ def test_any_chunk_size_equals_the_full_log_softmax(chunk: int, temperature: flo
 
 @pytest.mark.parametrize("chunk", [7, 1 << 24])
 def test_float32_is_bitwise_the_same_in_chunks_of_one_row(chunk: int) -> None:
+    # Seen to fail with: float32 logits raised to float64.
     logits, tokens = _random(2, 3, 7, torch.float32)
     expected, _ = token_logprobs(logits, tokens)
     actual, _ = token_logprobs(logits.requires_grad_(), tokens, chunk_elements=chunk)
@@ -89,6 +95,7 @@ def test_float32_is_bitwise_the_same_in_chunks_of_one_row(chunk: int) -> None:
 
 
 def test_half_precision_logits_are_raised_to_float32() -> None:
+    # Seen to fail with: logits not raised.
     logits, tokens = _random(2, 3, 50, torch.bfloat16)
     logprobs, entropies = token_logprobs(logits, tokens)
     assert logprobs.dtype is torch.float32
@@ -98,6 +105,7 @@ def test_half_precision_logits_are_raised_to_float32() -> None:
 
 
 def test_gradient_reaches_half_precision_logits_through_chunks() -> None:
+    # Seen to fail with: logits detached when raised.
     logits, tokens = _random(2, 3, 50, torch.bfloat16)
     logits.requires_grad_()
     token_logprobs(logits, tokens, chunk_elements=100)[0].sum().backward()  # type: ignore[no-untyped-call,unused-ignore]
@@ -108,6 +116,7 @@ def test_gradient_reaches_half_precision_logits_through_chunks() -> None:
 
 @given(st.lists(st.floats(-200, 200), min_size=2, max_size=9), st.floats(0.05, 20))
 def test_entropy_is_between_zero_and_log_vocabulary(logits: list[float], temperature: float) -> None:
+    # Seen to fail with: entropy in bits.
     _, entropy = token_logprobs(
         torch.tensor([[logits]], dtype=torch.float64), _token(0), temperature=temperature
     )
@@ -115,11 +124,13 @@ def test_entropy_is_between_zero_and_log_vocabulary(logits: list[float], tempera
 
 
 def test_entropy_reaches_both_bounds() -> None:
+    # Seen to fail with: the sign of entropy.
     assert entropy_of(torch.full((1, 4), -math.log(4))).item() == pytest.approx(math.log(4))
     assert entropy_of(torch.tensor([[0.0, -math.inf, -math.inf]])).item() == 0.0
 
 
 def test_forbidden_tokens_leave_value_and_gradient_finite() -> None:
+    # Seen to fail with: NaN of 0 · −∞ not replaced.
     logits = torch.tensor([[[0.0, 0.0, -math.inf]]], dtype=torch.float64, requires_grad=True)
     logprobs, entropies = token_logprobs(logits, _token(0))
     logprobs.sum().backward()  # type: ignore[no-untyped-call,unused-ignore]
@@ -130,6 +141,7 @@ def test_forbidden_tokens_leave_value_and_gradient_finite() -> None:
 
 
 def test_log_softmax_is_never_held_whole() -> None:
+    # Seen to fail with: no recomputation in the backward pass.
     """What the backward keeps is the logits themselves, not float32 copies of them."""
     logits, tokens = _random(4, 8, 100, torch.bfloat16)
     logits.requires_grad_()

@@ -8,12 +8,14 @@ NAN = float("nan")
 
 
 def test_completion_mask_counts_positions() -> None:
+    # Seen to fail with: ≤ instead of <.
     mask = completion_mask(torch.tensor([0, 1, 3]), 3)
     assert mask.dtype is torch.bool
     assert mask.tolist() == [[False, False, False], [True, False, False], [True, True, True]]
 
 
 def test_sum_and_mean_count_masked_tokens_alone() -> None:
+    # Seen to fail with: the mean over all slots.
     values = torch.tensor([[1.0, 2.0, NAN], [4.0, NAN, NAN]], dtype=torch.float64)
     mask = torch.tensor([[True, True, False], [True, False, False]])
     # 1 + 2 + 4 = 7 over three tokens, not over six slots or two rows
@@ -22,10 +24,12 @@ def test_sum_and_mean_count_masked_tokens_alone() -> None:
 
 
 def test_mean_of_nothing_is_zero() -> None:
+    # Seen to fail with: the clamp of the count left out.
     assert masked_mean(torch.full((2, 2), NAN), torch.zeros(2, 2, dtype=torch.bool)).item() == 0.0
 
 
 def test_neither_value_nor_gradient_of_padding_passes() -> None:
+    # Seen to fail with: values multiplied by the mask.
     values = torch.tensor([[1.0, NAN, float("inf")]], dtype=torch.float64, requires_grad=True)
     mask = torch.tensor([[True, False, False]])
     kept = zero_where_masked(values, mask)
@@ -36,6 +40,7 @@ def test_neither_value_nor_gradient_of_padding_passes() -> None:
 
 
 def test_gradient_of_the_mean() -> None:
+    # Seen to fail with: the mean over rows.
     values = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64, requires_grad=True)
     masked_mean(values, torch.tensor([[True, True, False]])).backward()  # type: ignore[no-untyped-call,unused-ignore]
     assert values.grad is not None

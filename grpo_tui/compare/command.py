@@ -1,0 +1,212 @@
+"""``grpo-tui compare``: the sweep, the measured runs, and what they gave, written down after each."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+from grpo_tui.compare.plan import (
+    PlannedRun,
+    Terms,
+    base_configs,
+    choose,
+    parse_algorithms,
+    plan_measured,
+    plan_sweep,
+    without_sweep,
+)
+from grpo_tui.compare.processes import Processes, threads_for
+from grpo_tui.compare.report import Comparison, Failure, describe_machine
+from grpo_tui.compare.results import read_result, read_sweep_result
+from grpo_tui.compare.running import Launcher, Outcome, run_all, state_of
+from grpo_tui.compare.telling import Teller, write_down
+from grpo_tui.config.errors import ConfigError
+from grpo_tui.runs.lock import RunLock
+from grpo_tui.runs.schema import DATABASE, RunFileError, os_error
+
+EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 130, 143
+
+
+def run(arguments: argparse.Namespace, runs_root: Path) -> int:
+    """Run the command and give its exit code: 1 when a run failed, 130 or 143 when it was stopped.
+
+    Raises:
+        ConfigError: the settings cannot be used, or are not those that ``--out`` was begun with.
+        RunFileError: a folder cannot be read or written.
+    """
+    terms = terms_of(arguments)
+    out: Path = arguments.out if arguments.out is not None else new_folder(runs_root)
+    comparison = prepare(terms, out, jobs=arguments.jobs)
+    teller = Teller(as_json=arguments.json)
+    lock = _lock(out)
+    try:
+        processes = Processes(out, comparison.threads, on_step=teller.pace)
+        teller.on_closed = processes.stop
+        with _stopping(processes) as received, teller:
+            comparison = carry_out(comparison, out, processes, teller)
+        if processes.is_stopping():
+            teller.say(f"stopped; the same command with --out {out} goes on")
+            return EXIT_TERMINATED if signal.SIGTERM in received else EXIT_INTERRUPTED
+        teller.end(comparison, out)
+        return 0 if comparison.complete else EXIT_FAILED
+    finally:
+        lock.release()
+
+
+def terms_of(arguments: argparse.Namespace) -> Terms:
+    """What the command line asks for.
+
+    Raises:
+        ConfigError: an algorithm is not known.
+    """
+    return Terms(
+        algorithms=parse_algorithms(arguments.algorithms),
+        num_seeds=arguments.seeds,
+        max_tokens=arguments.tokens,
+        factors=arguments.sweep,
+        sweep_tokens=arguments.sweep_tokens or max(1, arguments.tokens // 2),
+        preset=arguments.preset,
+        config_file=arguments.config,
+        overrides=tuple(arguments.overrides),
+    )
+
+
+def prepare(terms: Terms, out: Path, *, jobs: int) -> Comparison:
+    """A comparison before its first run. Whatever can be found wrong beforehand is found here.
+
+    Raises:
+        ConfigError: the settings cannot be used, or are not those that the folder was begun with.
+        RunFileError: a run in the folder cannot be read.
+    """
+    if (out / DATABASE).exists():
+        raise ConfigError(f"--out {out}", "", "is a run itself; choose another folder for the comparison")
+    configs = base_configs(terms)
+    for factor in terms.factors:
+        plan_measured(terms, configs, dict.fromkeys(configs, factor), out)
+    for planned in plan_sweep(terms, configs, out):
+        state_of(planned)
+    return Comparison(
+        terms=terms,
+        configs=configs,
+        command=("grpo-tui", *sys.argv[1:]),
+        jobs=jobs,
+        threads=threads_for(jobs),
+        machine=describe_machine(),
+    )
+
+
+def carry_out(comparison: Comparison, out: Path, launcher: Launcher, teller: Teller) -> Comparison:
+    """Make all runs that are not made yet, and return the comparison with what they gave, as far as it came."""
+    terms, configs = comparison.terms, comparison.configs
+    planned = plan_sweep(terms, configs, out)
+    if planned:
+        teller.begin("step sizes", planned)
+        comparison = _sweep(comparison, planned, launcher, teller)
+        if launcher.is_stopping():
+            return comparison
+        choices = choose(comparison.sweep)
+    else:
+        choices = without_sweep(terms, configs)
+    factors = {name: choice.factor for name, choice in choices.items()}
+    runs = plan_measured(terms, configs, factors, out)
+    comparison = replace(comparison, choices=choices, planned=tuple(runs))
+    teller.begin("measured runs", runs)
+    for outcome in run_all(runs, launcher, jobs=comparison.jobs):
+        comparison = _with_outcome(comparison, outcome, teller)
+        write_down(comparison, out)
+    write_down(comparison, out)
+    return comparison
+
+
+def _sweep(
+    comparison: Comparison, planned: Sequence[PlannedRun], launcher: Launcher, teller: Teller
+) -> Comparison:
+    results = {}
+    failures = list(comparison.failures)
+    for outcome in run_all(planned, launcher, jobs=comparison.jobs):
+        result = read_sweep_result(outcome.run, finished=outcome.state == "finished")
+        if outcome.state != "stopped":
+            results[outcome.run.name] = result
+            teller.swept(outcome, result)
+        if outcome.state == "failed":
+            failures.append(Failure(run=f"sweep/{outcome.run.name}", message=outcome.message))
+    # In the order planned, so that a comparison that went on is the same as one that never stopped.
+    ordered = tuple(results[run.name] for run in planned if run.name in results)
+    return replace(comparison, sweep=ordered, failures=tuple(failures))
+
+
+def _with_outcome(comparison: Comparison, outcome: Outcome, teller: Teller) -> Comparison:
+    if outcome.state == "finished":
+        result = read_result(outcome.run)
+        teller.measured(outcome, result)
+        order = [run.name for run in comparison.planned]
+        runs = sorted((*comparison.runs, result), key=lambda run: order.index(run.name))
+        return replace(comparison, runs=tuple(runs))
+    if outcome.state == "failed":
+        teller.failed(outcome)
+        failure = Failure(run=f"runs/{outcome.run.name}", message=outcome.message)
+        return replace(comparison, failures=(*comparison.failures, failure))
+    return comparison
+
+
+# --- folder and signals --------------------------------------------------------------------------------------
+
+
+def new_folder(root: Path) -> Path:
+    """A name for a new comparison below the folder of runs; nothing is made yet."""
+    stem = f"compare-{time.strftime('%Y%m%d-%H%M%S')}"
+    path, number = root / stem, 1
+    while path.exists():
+        number += 1
+        path = root / f"{stem}-{number}"
+    return path
+
+
+def _lock(out: Path) -> RunLock:
+    """One comparison at a time in a folder."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise os_error("create", out, error) from error
+    try:
+        return RunLock(out)
+    except RunFileError as error:
+        if "is training this run" not in str(error):
+            raise
+        message = "another comparison is running in this folder; wait for it, or choose another"
+        raise RunFileError(f"--out {out}: {message}") from error
+
+
+@contextmanager
+def _stopping(processes: Processes) -> Iterator[list[int]]:
+    """Within: SIGINT and SIGTERM ask the runs to save and stop; again, to stop at once."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        with contextlib.suppress(OSError):
+            os.write(
+                2,
+                b"\nstopping: each run saves after the token in progress\n" if len(received) == 1 else b"\n",
+            )
+        processes.stop()
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

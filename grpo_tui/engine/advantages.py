@@ -1,0 +1,133 @@
+"""Phase *advantages*: what each completion earned against its group, a running mean, or a critic.
+
+A completion is compared with those drawn up to its own round (:mod:`grpo_tui.engine.growth` says why).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from grpo_tui.engine.batch import add_reference_logprobs
+from grpo_tui.engine.control import Gate
+from grpo_tui.engine.critic import add_values
+from grpo_tui.engine.rows import Row, known, nested, padded
+from grpo_tui.engine.trainer import Trainer
+from grpo_tui.events.records import GroupRecord, Phase
+from grpo_tui.events.types import AdvantagesComputed
+from grpo_tui.ops.advantages import compute_advantages, running_mean
+from grpo_tui.ops.kl import ESTIMATORS
+from grpo_tui.ops.masking import completion_mask
+from grpo_tui.ops.values import gae_advantages
+
+
+def add_advantages(
+    trainer: Trainer, step: int, groups: Sequence[GroupRecord], rows: Sequence[Row], gate: Gate
+) -> list[GroupRecord]:
+    """Turn rewards into advantages, in float64, on the rows and in the groups, and tell them."""
+    config = trainer.config.algorithm
+    kl_in_reward = config.beta > 0 and config.kl_in == "reward"
+    if kl_in_reward and config.kl_anchor == "ref":
+        add_reference_logprobs(trainer, step, rows, gate, Phase.ADVANTAGES)
+    if config.advantage == "gae":
+        _by_critic(trainer, step, rows, gate, kl_in_reward)
+    else:
+        _by_reward(trainer, groups, rows, kl_in_reward)
+    return _tell(trainer, step, groups, rows)
+
+
+def kl_costs(trainer: Trainer, row: Row) -> Tensor:
+    """What KL costs each token when it is paid in the reward: β times its estimate, on sampling log-probs."""
+    config = trainer.config.algorithm
+    # The policy that sampled is its own anchor: no distance yet.
+    anchor = row.sampled_logprobs_T if config.kl_anchor == "old" else known(row.ref_logprobs_T)
+    return config.beta * ESTIMATORS[config.kl_estimator]((row.sampled_logprobs_T - anchor).double())
+
+
+def _by_reward(
+    trainer: Trainer, groups: Sequence[GroupRecord], rows: Sequence[Row], kl_in_reward: bool
+) -> None:
+    """Advantages of whole completions, each against those drawn up to its own round."""
+    config = trainer.config.algorithm
+    paid = [
+        row.reward - float(kl_costs(trainer, row).sum()) if kl_in_reward else row.reward for row in rows
+    ]
+    sizes = [len(group.completions) for group in groups]
+    rewards_P_G = padded([piece.cpu() for piece in torch.tensor(paid, dtype=torch.float64).split(sizes)])
+    rounds_P_G = torch.nn.utils.rnn.pad_sequence(
+        [torch.tensor([c.round for c in group.completions]) for group in groups],
+        batch_first=True,
+        padding_value=-1,
+    )
+    baseline = trainer.baseline if trainer.baseline is not None else sum(paid) / len(paid)
+    advantages_P_G = torch.zeros_like(rewards_P_G)
+    for number in range(int(rounds_P_G.max()) + 1):
+        known_by_then = (rounds_P_G >= 0) & (rounds_P_G <= number)
+        upto = compute_advantages(config.advantage, rewards_P_G, known_by_then, baseline=baseline)
+        advantages_P_G = torch.where(rounds_P_G == number, upto, advantages_P_G)
+    for row, advantage in zip(rows, advantages_P_G[rounds_P_G >= 0].tolist(), strict=True):
+        row.advantage = advantage
+
+
+def next_baseline(trainer: Trainer, rows: Sequence[Row]) -> float | None:
+    """The running mean of rewards after this step; None where nothing needs one."""
+    config = trainer.config.algorithm
+    if config.advantage != "ema":
+        return trainer.baseline
+    mean = sum(row.reward for row in rows) / len(rows)
+    return running_mean(trainer.baseline, mean, config.baseline_decay)
+
+
+def _by_critic(trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate, kl_in_reward: bool) -> None:
+    """Advantages of tokens by generalised advantage estimation over the critic's values."""
+    add_values(trainer, step, rows, gate)
+    rewards, values = [], []
+    for row in rows:
+        rewards_T = torch.zeros(row.num_tokens, dtype=torch.float64)
+        if kl_in_reward:
+            rewards_T -= kl_costs(trainer, row).cpu()
+        rewards_T[-1] += row.reward
+        rewards.append(rewards_T)
+        values.append(known(row.values_T).double().cpu())
+    mask = completion_mask(torch.tensor([row.num_tokens for row in rows]), max(row.num_tokens for row in rows))
+    critic = trainer.config.critic
+    advantages_B_T = gae_advantages(
+        padded(rewards), padded(values), mask, gamma=critic.gamma, gae_lambda=critic.gae_lambda
+    )
+    for i, row in enumerate(rows):
+        advantages_T = advantages_B_T[i, : row.num_tokens]
+        row.advantages_T = advantages_T.to(row.sampled_logprobs_T)
+        row.returns_T = (advantages_T + values[i]).to(row.sampled_logprobs_T)
+        row.advantage = float(advantages_T.mean())
+
+
+def _tell(
+    trainer: Trainer, step: int, groups: Sequence[GroupRecord], rows: Sequence[Row]
+) -> list[GroupRecord]:
+    told, start = [], 0
+    for group in groups:
+        mine = rows[start : start + len(group.completions)]
+        start += len(mine)
+        completions = tuple(
+            replace(
+                completion,
+                advantage=row.advantage,
+                advantages_T=None if row.advantages_T is None else row.advantages_T.float().cpu().numpy(),
+            )
+            for completion, row in zip(group.completions, mine, strict=True)
+        )
+        told.append(replace(group, completions=completions))
+    by_token = [c.advantages_T for group in told for c in group.completions if c.advantages_T is not None]
+    trainer.emit(
+        AdvantagesComputed(
+            time=time.time(),
+            step=step,
+            advantages_P_G=nested(rows, [row.advantage for row in rows]),
+            advantages_P_G_T=nested(rows, by_token) if by_token else (),
+        )
+    )
+    return told

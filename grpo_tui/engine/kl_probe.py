@@ -1,0 +1,65 @@
+"""How far an update moved the policy: exact KL(old ‖ new) at positions of the rollout batch.
+
+The whole distribution of every position is kept from before the update, so memory bounds how many there are: all of
+them with a small vocabulary, a sample of whole completions with a large one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from grpo_tui.engine.rows import Row, split_by_tokens, token_batch
+from grpo_tui.engine.seeds import derived_seed
+from grpo_tui.engine.trainer import Trainer
+from grpo_tui.ops.kl import exact_kl
+
+MAX_ELEMENTS = 1 << 26
+"""Positions × vocabulary held from before the update: 256 MB in float32."""
+
+
+class KlProbe:
+    """Made at the weights before the update; :meth:`measure` then compares the present weights with them."""
+
+    def __init__(self, trainer: Trainer, step: int, rows: Sequence[Row]) -> None:
+        self._trainer = trainer
+        vocab = int(trainer.policy.model.config.get_text_config().vocab_size)
+        budget = max(1, MAX_ELEMENTS // vocab)
+        chosen = sample_rows(rows, budget, derived_seed(trainer.config.run.seed, "kl probe", step))
+        limit = min(trainer.config.optim.max_tokens_per_microbatch, budget)
+        self._microbatches = split_by_tokens(chosen, limit)
+        self._before = [self._logits(microbatch) for microbatch in self._microbatches]
+        self.num_positions = sum(logits.shape[0] for logits in self._before)
+
+    def measure(self) -> float:
+        """Mean KL(π_before ‖ π_now) in nats a token."""
+        temperature = self._trainer.config.sampling.temperature
+        total = 0.0
+        for microbatch, before in zip(self._microbatches, self._before, strict=True):
+            with torch.no_grad():
+                kl_N = exact_kl(before, self._logits(microbatch), temperature=temperature)
+            # A KL is never negative; the rounding of its sum can be.
+            total += float(kl_N.double().clamp(min=0.0).sum())
+        return total / self.num_positions
+
+    @torch.no_grad()
+    def _logits(self, rows: Sequence[Row]) -> Tensor:
+        batch = token_batch(rows, self._trainer.policy)
+        return self._trainer.policy.logits(batch)[batch.completion_mask_B_T]
+
+
+def sample_rows(rows: Sequence[Row], max_tokens: int, seed: int) -> list[Row]:
+    """Whole rows in a random order, as many as fit into so many completion tokens; all where all fit, at least one."""
+    if sum(row.num_tokens for row in rows) <= max_tokens:
+        return list(rows)
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)).tolist()
+    chosen: list[Row] = []
+    used = 0
+    for i in order:
+        if chosen and used + rows[i].num_tokens > max_tokens:
+            break
+        chosen.append(rows[i])
+        used += rows[i].num_tokens
+    return chosen

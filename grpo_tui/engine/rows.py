@@ -1,0 +1,151 @@
+"""The rollout batch as rows, and microbatches of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from grpo_tui.config.schema import AlgorithmConfig
+from grpo_tui.engine.trainer import Prompt, Trainer
+from grpo_tui.events.records import GroupRecord
+from grpo_tui.generation.trusted import left_pad
+from grpo_tui.ops.masking import completion_mask
+from grpo_tui.policy.policy import Policy, TokenBatch
+
+_V = TypeVar("_V")
+
+
+@dataclass(slots=True, kw_only=True)
+class Row:
+    """One completion in the update. Tensors are on the policy's device, length T of this completion."""
+
+    group: int
+    index: int
+    """Place in the group."""
+    prompt_ids: tuple[int, ...]
+    completion_ids_T: Tensor
+    sampled_logprobs_T: Tensor
+    reward: float
+    trains: bool = True
+    """False: takes no part in the loss (it was cut, and such completions are masked)."""
+    advantage: float = 0.0
+    advantages_T: Tensor | None = None
+    """Of each token, where they differ (``gae``)."""
+    values_T: Tensor | None = None
+    """V of the state before each token, by the critic as it was before the update."""
+    returns_T: Tensor | None = None
+    """What the critic learns to predict: advantage + value."""
+    ref_logprobs_T: Tensor | None = None
+    old_logprobs_T: Tensor | None = None
+    """None when on-policy: the update's own first pass gives them."""
+    first_logprobs_T: Tensor | None = field(default=None, repr=False)
+    """ℓ at the weights before the update, from the update's first pass."""
+    last_logprobs_T: Tensor | None = field(default=None, repr=False)
+    """ℓ in the last gradient step that saw this row."""
+    weight_T: Tensor | None = field(default=None, repr=False)
+    """Effective weight of each token in the first gradient step that saw this row."""
+    ratio_T: Tensor | None = field(default=None, repr=False)
+    """ρ as the loss had it, in the last gradient step that saw this row."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Completion tokens."""
+        return int(self.completion_ids_T.shape[0])
+
+    @property
+    def total_length(self) -> int:
+        """Prompt and completion tokens."""
+        return len(self.prompt_ids) + self.num_tokens
+
+    @property
+    def has_signal(self) -> bool:
+        """Whether the policy term pushes any of its tokens."""
+        if not self.trains:
+            return False
+        return self.advantage != 0.0 if self.advantages_T is None else bool((self.advantages_T != 0).any())
+
+
+def is_on_policy(config: AlgorithmConfig) -> bool:
+    """Whether every gradient of a step is taken at the weights that sampled it."""
+    return config.num_epochs == 1 and config.num_minibatches == 1
+
+
+def make_rows(trainer: Trainer, prompts: Sequence[Prompt], groups: Sequence[GroupRecord]) -> list[Row]:
+    """Flatten groups to rows ``_B``, in order."""
+    device = trainer.policy.device
+    masked = trainer.config.groups.mask_truncated
+    return [
+        Row(
+            group=group.index,
+            index=completion.index,
+            prompt_ids=prompt.token_ids,
+            completion_ids_T=torch.from_numpy(completion.token_ids_T.astype(np.int64)).to(device),
+            sampled_logprobs_T=torch.from_numpy(completion.logprobs_T).to(device),
+            reward=completion.reward or 0.0,
+            trains=not (masked and completion.finish_reason == "length"),
+        )
+        for prompt, group in zip(prompts, groups, strict=True)
+        for completion in group.completions
+    ]
+
+
+def nested(rows: Sequence[Row], values: Sequence[_V]) -> tuple[tuple[_V, ...], ...]:
+    """One value a row, put back into groups ``P_G``."""
+    groups: dict[int, list[_V]] = {}
+    for row, value in zip(rows, values, strict=True):
+        groups.setdefault(row.group, []).append(value)
+    return tuple(tuple(group) for group in groups.values())
+
+
+def split_by_tokens(rows: Sequence[Row], max_tokens: int) -> list[list[Row]]:
+    """Microbatches of at most ``max_tokens`` padded tokens (at least one row each), like lengths together."""
+    ordered = sorted(rows, key=lambda row: row.total_length, reverse=True)
+    microbatches: list[list[Row]] = []
+    prompt = completion = 0
+    for row in ordered:
+        new_prompt = max(prompt, len(row.prompt_ids))
+        new_completion = max(completion, row.num_tokens)
+        size = (new_prompt + new_completion) * (len(microbatches[-1]) + 1) if microbatches else 0
+        if not microbatches or size > max_tokens:
+            microbatches.append([])
+            new_prompt, new_completion = len(row.prompt_ids), row.num_tokens
+        microbatches[-1].append(row)
+        prompt, completion = new_prompt, new_completion
+    return microbatches
+
+
+def token_batch(rows: Sequence[Row], policy: Policy) -> TokenBatch:
+    """Rows in one rectangle."""
+    prompt_ids, prompt_mask = left_pad([row.prompt_ids for row in rows], policy.pad_id, policy.device)
+    lengths = torch.tensor([row.num_tokens for row in rows], device=policy.device)
+    completion_ids = torch.nn.utils.rnn.pad_sequence(
+        [row.completion_ids_T for row in rows], batch_first=True, padding_value=policy.pad_id
+    )
+    return TokenBatch(
+        prompt_ids_B_P=prompt_ids,
+        prompt_mask_B_P=prompt_mask,
+        completion_ids_B_T=completion_ids,
+        completion_mask_B_T=completion_mask(lengths, completion_ids.shape[1]),
+    )
+
+
+def loss_mask(rows: Sequence[Row], completion_mask_B_T: Tensor) -> Tensor:
+    """The completion mask without rows that take no part in the loss."""
+    trains = torch.tensor([row.trains for row in rows], device=completion_mask_B_T.device)
+    return completion_mask_B_T & trains.unsqueeze(1)
+
+
+def padded(arrays: Sequence[Tensor]) -> Tensor:
+    """Per-completion numbers in one rectangle ``B_T``, 0 on the right."""
+    return torch.nn.utils.rnn.pad_sequence(list(arrays), batch_first=True)
+
+
+def known(tensor_T: Tensor | None) -> Tensor:
+    """A tensor that an earlier phase has made."""
+    assert tensor_T is not None, "this was not prepared for this row"
+    return tensor_T

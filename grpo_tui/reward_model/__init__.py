@@ -1,0 +1,1 @@
+"""A reward model trained from the verified answers of recorded runs: ``grpo-tui train-reward``."""
