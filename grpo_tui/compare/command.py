@@ -31,10 +31,13 @@ from grpo_tui.compare.results import read_result, read_sweep_result
 from grpo_tui.compare.running import Launcher, Outcome, run_all, state_of
 from grpo_tui.compare.telling import Teller, write_down
 from grpo_tui.config.errors import ConfigError
+from grpo_tui.config.schema import RunConfig
+from grpo_tui.data.problem import DataError
+from grpo_tui.data.sources import load_problems
 from grpo_tui.runs.lock import RunLock
 from grpo_tui.runs.schema import DATABASE, RunFileError, os_error
 
-EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 130, 143
+EXIT_FAILED, EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
 
 
 def run(arguments: argparse.Namespace, runs_root: Path) -> int:
@@ -95,6 +98,7 @@ def prepare(terms: Terms, out: Path, *, jobs: int) -> Comparison:
         plan_measured(terms, configs, dict.fromkeys(configs, factor), out)
     for planned in plan_sweep(terms, configs, out):
         state_of(planned)
+    _demand_held_out(next(iter(configs.values())))
     return Comparison(
         terms=terms,
         configs=configs,
@@ -103,6 +107,17 @@ def prepare(terms: Terms, out: Path, *, jobs: int) -> Comparison:
         threads=threads_for(jobs),
         machine=describe_machine(),
     )
+
+
+def _demand_held_out(config: RunConfig) -> None:
+    """The sweep does without held-out problems, so that nobody would miss them before it is over."""
+    try:
+        loaded = load_problems(config.data, check_gold=lambda _gold: None)
+    except DataError as error:
+        raise ConfigError("", "", str(error)) from error
+    if not loaded.held_out:
+        message = "no problems are held out; set data.eval_fraction=0.1, or name a file with data.eval_source"
+        raise ConfigError(config.data.source, "", message)
 
 
 def carry_out(comparison: Comparison, out: Path, launcher: Launcher, teller: Teller) -> Comparison:
@@ -122,6 +137,9 @@ def carry_out(comparison: Comparison, out: Path, launcher: Launcher, teller: Tel
     comparison = replace(comparison, choices=choices, planned=tuple(runs))
     teller.begin("measured runs", runs)
     for outcome in run_all(runs, launcher, jobs=comparison.jobs):
+        if outcome.state == "failed":
+            any_finished = bool(comparison.runs) or any(r.reward is not None for r in comparison.sweep)
+            _give_up_if_all_would_fail(outcome, launcher, any_finished=any_finished)
         comparison = _with_outcome(comparison, outcome, teller)
         write_down(comparison, out)
     write_down(comparison, out)
@@ -139,10 +157,20 @@ def _sweep(
             results[outcome.run.name] = result
             teller.swept(outcome, result)
         if outcome.state == "failed":
+            _give_up_if_all_would_fail(
+                outcome, launcher, any_finished=any(r.reward is not None for r in results.values())
+            )
             failures.append(Failure(run=f"sweep/{outcome.run.name}", message=outcome.message))
     # In the order planned, so that a comparison that went on is the same as one that never stopped.
     ordered = tuple(results[run.name] for run in planned if run.name in results)
     return replace(comparison, sweep=ordered, failures=tuple(failures))
+
+
+def _give_up_if_all_would_fail(outcome: Outcome, launcher: Launcher, *, any_finished: bool) -> None:
+    """A model or data set that cannot be loaded is told once, not by every run."""
+    if outcome.code == EXIT_USER_ERROR and not any_finished:
+        launcher.stop()
+        raise ConfigError("", "", outcome.message.removesuffix(f" (exit {EXIT_USER_ERROR})"))
 
 
 def _with_outcome(comparison: Comparison, outcome: Outcome, teller: Teller) -> Comparison:

@@ -98,7 +98,9 @@ def to_document(comparison: Comparison) -> dict[str, Any]:
         },
         "config": to_dict(first),
         "differences": differences(comparison.configs),
-        "unequal_starts": list(unequal_starts(comparison.runs)),
+        "unequal_starts": {
+            str(seed): plain(parts) for seed, parts in unequal_starts(comparison.runs).items()
+        },
         "sweep": [plain(result) for result in comparison.sweep],
         "choices": [plain(choice) for choice in comparison.choices.values()],
         "algorithms": [row_document(row) for row in comparison.rows()],

@@ -26,6 +26,9 @@ class Launcher(Protocol):
     def is_stopping(self) -> bool:
         """Nothing new is to be started."""
 
+    def stop(self) -> None:
+        """End what is running, gently, and start nothing new."""
+
     def run(self, planned: PlannedRun, *, resume: bool) -> Exit:
         """From the start, or on from where it stopped."""
 
@@ -39,6 +42,8 @@ class Outcome:
     """``finished``, ``stopped`` (it can go on) or ``failed``."""
     message: str = ""
     """Of a failure."""
+    code: int = 0
+    """Its process's exit code."""
     reused: bool = False
     """It was finished before."""
 
@@ -98,4 +103,4 @@ def _make(run: PlannedRun, state: str, launcher: Launcher) -> Outcome:
         return Outcome(run=run, state="finished")
     if launcher.is_stopping():
         return Outcome(run=run, state="stopped")
-    return Outcome(run=run, state="failed", message=f"{message} (exit {code})")
+    return Outcome(run=run, state="failed", message=f"{message} (exit {code})", code=code)

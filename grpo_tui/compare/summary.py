@@ -121,18 +121,25 @@ def summarize(config: RunConfig, choice: Choice, runs: Sequence[RunResult]) -> A
     )
 
 
-def unequal_starts(runs: Sequence[RunResult]) -> tuple[int, ...]:
-    """Seeds whose runs did not begin equal: other held-out answers before training, or another first rollout batch."""
-    found = []
+def unequal_starts(runs: Sequence[RunResult]) -> dict[int, tuple[tuple[str, ...], ...]]:
+    """Seeds whose runs did not begin equal, each with its algorithms sorted by how they began.
+
+    Runs begin equal when they answered the held-out problems alike before training, and, where the algorithm
+    neither replaces nor grows groups, sampled the same first rollout batch, token by token.
+    """
+    found = {}
     for seed in sorted({run.seed for run in runs}):
-        same_seed = [run for run in runs if run.seed == seed]
-        digests = {run.start_digest for run in same_seed if run.start_digest}
-        starts = {
-            (run.before.correct, run.before.num_problems) for run in same_seed if run.before is not None
-        }
-        if len(digests) > 1 or len(starts) > 1:
-            found.append(seed)
-    return tuple(found)
+        alike: dict[tuple[object, ...], list[str]] = {}
+        same_seed = sorted((run for run in runs if run.seed == seed), key=lambda run: not run.start_digest)
+        for run in same_seed:
+            held_out = None if run.before is None else (run.before.correct, run.before.num_problems)
+            start = (held_out, run.start_digest)
+            if not run.start_digest:
+                start = next((known for known in alike if known[0] == held_out), start)
+            alike.setdefault(start, []).append(run.algorithm)
+        if len(alike) > 1:
+            found[seed] = tuple(map(tuple, alike.values()))
+    return found
 
 
 def _pool(measured: Sequence[HeldOut]) -> tuple[int, int]:

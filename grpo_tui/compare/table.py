@@ -192,10 +192,13 @@ def _notes(comparison: Comparison, rows: Sequence[AlgorithmResult]) -> list[str]
             notes.append(f"`{algorithm}` is left out: no run of its sweep finished.")
     unequal = unequal_starts(comparison.runs)
     if unequal:
-        seeds = ", ".join(map(str, unequal))
+        seeds = "; ".join(
+            f"seed {seed}: {' ≠ '.join(', '.join(names) for names in parts)}"
+            for seed, parts in unequal.items()
+        )
         notes.append(
-            f"**Starts differ** at seed {seeds}: the runs did not answer alike before their first update, so what "
-            "they learnt is not comparable. Were some made on another machine, or with other versions?"
+            f"**Starts differ** ({seeds}): these runs did not answer alike before their first update, though their "
+            "configs say they should. Another precision, machine or version makes such a difference."
         )
     elif len(rows) > 1:
         notes.append(

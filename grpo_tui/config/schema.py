@@ -259,8 +259,8 @@ class CriticConfig:
     gamma: float = setting(1.0, "discount for each token", low=0.0, high=1.0)
     gae_lambda: float = setting(0.95, "lambda of generalised advantage estimation", low=0.0, high=1.0)
     value_clip: float = setting(0.2, "values move at most this far from the old ones in a step; 0: any", low=0.0)
-    lr: float = setting(1e-4, "learning rate of the critic", low=0.0)
-    warmup_steps: int = setting(10, "first steps in which only the critic learns", low=0)
+    value_lr: float = setting(1e-4, "learning rate of the critic", low=0.0)
+    value_warmup_steps: int = setting(10, "first steps in which only the critic learns", low=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

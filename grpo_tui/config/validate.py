@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from grpo_tui.config.algorithms import changed_parts
 from grpo_tui.config.errors import ConfigError
 from grpo_tui.config.schema import RunConfig
 from grpo_tui.config.settings import all_settings, check_value, value_of
@@ -32,7 +33,12 @@ def validate(config: RunConfig, *, where: str = "config") -> None:
 def find_contradiction(config: RunConfig) -> tuple[str, str] | None:
     """Return the key and a sentence for the first setting that cannot go with the others, None if all can."""
     return (
-        _wrong_names(config) or _wrong_data(config) or _wrong_rewards(config) or _wrong_counts(config) or None
+        _wrong_names(config)
+        or _wrong_data(config)
+        or _wrong_rewards(config)
+        or _wrong_counts(config)
+        or _wrong_algorithm(config)
+        or None
     )
 
 
@@ -79,6 +85,11 @@ def _wrong_rewards(config: RunConfig) -> tuple[str, str] | None:
         return "reward.weights", "holds a reward without a name"
     if not any(weights.values()):
         return "reward.weights", "are all 0, so there would be nothing to learn; give one a weight"
+    if "learned" in weights and not config.reward.learned_model.strip():
+        return (
+            "reward.learned_model",
+            "is empty, but reward.weights names 'learned'; train a model with: grpo-tui train-reward RUN",
+        )
     return None
 
 
@@ -100,9 +111,79 @@ def _wrong_counts(config: RunConfig) -> tuple[str, str] | None:
     return None
 
 
+NEEDS_GROUP = ("zscore", "mean", "leave_one_out", "batch")
+"""Advantages that compare a completion with others of its group."""
+
+
+def _wrong_algorithm(config: RunConfig) -> tuple[str, str] | None:
+    algorithm, size, largest = config.algorithm, config.sampling.group_size, config.groups.max_group_size
+    if size == 1 and algorithm.advantage in NEEDS_GROUP:
+        return (
+            "sampling.group_size",
+            f"is 1, but algorithm.advantage '{algorithm.advantage}' compares the completions of a group; use at least 2",
+        )
+    if 0 < largest < size:
+        return (
+            "groups.max_group_size",
+            f"is {largest}, below sampling.group_size {size}, at which groups begin; use more, or 0 for fixed groups",
+        )
+    if algorithm.ratio == "none" and algorithm.clip != "none":
+        return (
+            "algorithm.clip",
+            f"is '{algorithm.clip}', but with algorithm.ratio 'none' there is no ratio to clip; use 'none'",
+        )
+    if algorithm.clip_delta and algorithm.clip_delta <= 1 + algorithm.clip_high:
+        return (
+            "algorithm.clip_delta",
+            f"is {algorithm.clip_delta:g}, not above 1 + clip_high ({1 + algorithm.clip_high:g}), so it would take the "
+            "place of the upper bound; use more, or 0 for none",
+        )
+    if algorithm.kl_in == "reward" and algorithm.kl_estimator in ("k3_ratio", "exact"):
+        return (
+            "algorithm.kl_estimator",
+            f"is '{algorithm.kl_estimator}', which only a loss can have; in the reward use 'k1', 'k2' or 'k3'",
+        )
+    return _wrong_trust_region(config)
+
+
+def _wrong_trust_region(config: RunConfig) -> tuple[str, str] | None:
+    if config.algorithm.update != "trust_region":
+        return None
+    if config.model.dtype == "bf16":
+        return (
+            "model.dtype",
+            "is 'bf16', but a trust region is found by conjugate gradient, which needs 'fp32'",
+        )
+    for name in ("num_epochs", "num_minibatches"):
+        if getattr(config.algorithm, name) > 1:
+            return (
+                f"algorithm.{name}",
+                "is above 1, but a trust region takes one step on the whole rollout batch; use 1",
+            )
+    if config.algorithm.ratio == "none":
+        return "algorithm.ratio", "is 'none', but a trust region needs the surrogate ρA; use 'token'"
+    if config.algorithm.advantage == "gae":
+        return "algorithm.advantage", "is 'gae', but a trust region here has no critic; use 'mean'"
+    return None
+
+
 def warnings_for(config: RunConfig) -> list[str]:
     """Return one sentence for each setting that is known to do nothing or to harm. A run may go on with them."""
-    return [*_learning_warnings(config), *_sampling_warnings(config), *_kl_warnings(config)]
+    return [
+        *_learning_warnings(config),
+        *_reward_warnings(config),
+        *_sampling_warnings(config),
+        *_kl_warnings(config),
+        *_algorithm_warnings(config),
+    ]
+
+
+def _reward_warnings(config: RunConfig) -> list[str]:
+    if config.reward.learned_model and "learned" not in config.reward.weights:
+        return [
+            "reward.learned_model is not used: reward.weights does not name 'learned'; set reward.weights.learned=1"
+        ]
+    return []
 
 
 def _learning_warnings(config: RunConfig) -> list[str]:
@@ -163,27 +244,78 @@ def _kl_warnings(config: RunConfig) -> list[str]:
         return [
             "algorithm.beta is 0 and algorithm.measure_kl_ref is false: kl_ref is not known and is greyed out"
         ]
-    if algorithm.kl_estimator == "k1":
-        return [
+    found = []
+    if algorithm.kl_in == "loss" and algorithm.kl_estimator == "k1":
+        found.append(
             "algorithm.kl_estimator 'k1' in the loss has an expected gradient of 0: algorithm.beta "
             f"{algorithm.beta:g} adds noise and holds nothing back; use 'k2' or 'k3_ratio'"
-        ]
-    return []
+        )
+    if algorithm.kl_anchor == "old" and (_one_update(config) or algorithm.kl_in == "reward"):
+        found.append(
+            "algorithm.kl_anchor 'old' with one gradient step a rollout batch: KL to the policy that sampled has value "
+            f"0 and gradient 0 there, so algorithm.beta {algorithm.beta:g} does nothing; use 'ref', or more num_epochs"
+        )
+    return found
+
+
+def _one_update(config: RunConfig) -> bool:
+    return config.algorithm.num_epochs == 1 and config.algorithm.num_minibatches == 1
+
+
+LONG_ANSWER = 256
+"""Tokens from which on the product of token ratios is mostly noise."""
+
+
+def _algorithm_warnings(config: RunConfig) -> list[str]:
+    algorithm, found = config.algorithm, []
+    length = config.sampling.max_completion_tokens
+    if algorithm.ratio == "sequence_product" and algorithm.clip != "vespo" and length > LONG_ANSWER:
+        found.append(
+            f"algorithm.ratio 'sequence_product' with answers of up to {length} tokens: the product of so many ratios is "
+            "mostly noise (at 0.01 a token, 53 % of 1,024-token answers leave 0.8 to 1.2); use 'token' or 'sequence_mean'"
+        )
+    if algorithm.ratio == "none" and not _one_update(config):
+        found.append(
+            "algorithm.ratio 'none' with several gradient steps a rollout batch: after the first the completions are not "
+            "the policy's own any more, and nothing corrects for it; use num_epochs 1 and num_minibatches 1"
+        )
+    if algorithm.clip == "vespo" and algorithm.ratio != "sequence_product":
+        found.append(
+            f"algorithm.clip 'vespo' weighs whole completions, but algorithm.ratio is '{algorithm.ratio}'; "
+            "the published form has 'sequence_product'"
+        )
+    if algorithm.advantage in ("none", "ema", "gae") and config.groups.resample_tries:
+        found.append(
+            f"groups.resample_tries does nothing with algorithm.advantage '{algorithm.advantage}': "
+            "rewards are not compared inside a group, so equal ones carry a signal too"
+        )
+    if algorithm.advantage == "gae":
+        steps = config.run.steps
+        if config.critic.value_warmup_steps >= steps:
+            found.append(
+                f"critic.value_warmup_steps {config.critic.value_warmup_steps} is not below run.steps {steps}: "
+                "the policy stays frozen throughout"
+            )
+    return found
 
 
 def notes_for(config: RunConfig) -> list[str]:
     """Return facts that surprise people although nothing is wrong; they hold for the defaults as well."""
     algorithm = config.algorithm
     found = []
-    if algorithm.beta > 0 and algorithm.kl_estimator == "k3":
+    if algorithm.beta > 0 and algorithm.kl_estimator == "k3" and algorithm.kl_in == "loss":
         found.append(
             "algorithm.kl_estimator 'k3' in the loss has the gradient of KL(reference ‖ policy), the other "
             "direction; 'k2' and 'k3_ratio' have that of KL(policy ‖ reference)"
         )
-    if algorithm.num_epochs == 1 and algorithm.num_minibatches == 1:
+    changed = changed_parts(config)
+    if changed:
+        parts = ", ".join(f"{key} {value}" for key, value in changed.items())
+        found.append(f"algorithm.name '{algorithm.name}' with parts of your own: {parts}")
+    if _one_update(config) and algorithm.clip != "none" and algorithm.ratio != "none":
         found.append(
-            "each rollout batch gets one gradient step, at which the ratio is 1: algorithm.clip_low and "
-            "clip_high do nothing until num_epochs or num_minibatches is above 1"
+            "each rollout batch gets one gradient step, at which the ratio is 1: algorithm.clip "
+            f"'{algorithm.clip}' does nothing until num_epochs or num_minibatches is above 1"
         )
     unpaid = [name for name, weight in config.reward.weights.items() if weight == 0]
     if unpaid:

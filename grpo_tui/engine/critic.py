@@ -26,7 +26,7 @@ def critic_of(trainer: Trainer) -> Critic:
 
 def is_warming_up(trainer: Trainer, step: int) -> bool:
     """Whether in this step only the critic learns."""
-    return trainer.critic is not None and step <= trainer.config.critic.warmup_steps
+    return trainer.critic is not None and step <= trainer.config.critic.value_warmup_steps
 
 
 def add_values(trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate) -> None:

@@ -21,6 +21,7 @@ def anchored(config: RunConfig) -> RunConfig:
         reward=replace(
             config.reward,
             weights={_absolute_reward(name): weight for name, weight in config.reward.weights.items()},
+            learned_model=_absolute(config.reward.learned_model),
         ),
     )
 

@@ -128,7 +128,7 @@ class Trainer:
             policy=policy,
             optimizer=make_optimizer(config, policy.trainable_parameters(), config.optim.lr),
             critic=critic,
-            critic_optimizer=critic and make_optimizer(config, critic.parameters(), config.critic.lr),
+            critic_optimizer=critic and make_optimizer(config, critic.parameters(), config.critic.value_lr),
             prompts=prompts,
             held_out=held_out,
             order=ProblemOrder(len(prompts), config.run.seed, config.data.shuffle),
@@ -222,6 +222,8 @@ def make_reward(run_config: RunConfig) -> WeightedReward:
             options = {"style": config.answer_form}
         elif name == "overlong":
             options = {"cache_share": groups.overlong_cache}
+        elif name == "learned":
+            options = {"model": config.learned_model, "device": run_config.model.device}
         parts.append((get_reward(name, **options), weight))
     return WeightedReward(parts)
 

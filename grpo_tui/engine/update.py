@@ -40,7 +40,7 @@ def why_skip(trainer: Trainer, step: int, rows: Sequence[Row]) -> str:
     """Why an optimiser step would move the weights by nothing but Adam's memory, or an empty string."""
     config = trainer.config.algorithm
     if is_warming_up(trainer, step):
-        total = trainer.config.critic.warmup_steps
+        total = trainer.config.critic.value_warmup_steps
         return f"the critic warms up (step {step} of {total}): the policy is frozen"
     if not any(row.trains for row in rows):
         return "every completion was cut at the length limit, and such completions are masked"

@@ -16,7 +16,7 @@ from grpo_tui.config.load import load_config
 from grpo_tui.reward_model.pairs import Answers, Collected, bounded, collect, split
 
 if TYPE_CHECKING:
-    from grpo_tui.reward_model.training import PairAccuracy
+    from grpo_tui.reward_model.measuring import Measured, PairAccuracy
 
 FOLDER = "reward_model"
 EXIT_FAILED, EXIT_USER_ERROR, EXIT_INTERRUPTED = 1, 2, 130
@@ -59,7 +59,9 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     runs: list[Path] = arguments.runs
     for folder in runs:
         if not (folder / "run.db").is_file():
-            raise UserError(f"{folder} is not a run (it has no run.db); give the folder of one, e.g. below runs/")
+            raise UserError(
+                f"{folder} is not a run (it has no run.db); give the folder of one, e.g. below runs/"
+            )
     out: Path = arguments.out or runs[0] / FOLDER
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"--out {out} is there already; remove it or choose another folder")
@@ -88,43 +90,52 @@ def _train(plan: Plan, arguments: argparse.Namespace) -> int:
     """Train, measure, save and report."""
     _quiet_libraries()
     from grpo_tui.policy.errors import PolicyError
-    from grpo_tui.reward_model.training import TrainingOptions, load_untrained, pair_accuracy, save, train
+    from grpo_tui.reward_model.measuring import measure
+    from grpo_tui.reward_model.training import TrainingOptions, load_untrained, save, train
 
     _say(_data_line(plan))
     started = time.monotonic()
     try:
         classifier = load_untrained(plan.source, device=arguments.device, seed=arguments.seed)
     except PolicyError as error:
-        raise UserError(str(error).replace("model.source", "--model", 1).replace("model.device", "--device", 1)) from None
+        raise UserError(
+            str(error).replace("model.source", "--model", 1).replace("model.device", "--device", 1)
+        ) from None
     options = TrainingOptions(
         lr=arguments.lr, epochs=arguments.epochs, batch_size=arguments.batch_size, seed=arguments.seed
     )
 
-    def measured() -> PairAccuracy | None:
-        return pair_accuracy(classifier, plan.held_out) if plan.held_out else None
+    def measured() -> Measured | None:
+        return measure(classifier, plan.held_out) if plan.held_out else None
 
     before = measured()
-    _say(f"before training: held-out pairs in order {_shown(before)}")
+    _say(f"before training: held-out pairs in order {_shown_whole(before)}")
     epochs: list[dict[str, Any]] = []
     after = before
     try:
         for number, loss in enumerate(train(classifier, plan.train, options, _progress), start=1):
             after = measured()
-            _say(f"epoch {number}: loss {loss:.4f}, held-out pairs in order {_shown(after)}")
+            _say(f"epoch {number}: loss {loss:.4f}, held-out pairs in order {_shown_whole(after)}")
             epochs.append({"epoch": number, "loss": loss, "held_out": _json(after)})
     except FloatingPointError as error:
         return _complain(str(error), EXIT_FAILED)
     result = _result(plan, options.lr, before, epochs, time.monotonic() - started)
     try:
-        save(classifier, plan.out, {name: result[name] for name in ("model", "runs_steps", "lr", "pairs", "held_out")})
+        save(
+            classifier,
+            plan.out,
+            {name: result[name] for name in ("model", "runs_steps", "lr", "pairs", "held_out")},
+        )
     except OSError as error:
         return _complain(f"cannot write {plan.out}: {error.strerror or error}", EXIT_FAILED)
-    sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n" if arguments.json else _report(plan, before, after))
+    sys.stdout.write(
+        json.dumps(result, ensure_ascii=False) + "\n" if arguments.json else _report(plan, before, after)
+    )
     return 0
 
 
 def _result(
-    plan: Plan, lr: float, before: PairAccuracy | None, epochs: Sequence[dict[str, Any]], seconds: float
+    plan: Plan, lr: float, before: Measured | None, epochs: Sequence[dict[str, Any]], seconds: float
 ) -> dict[str, Any]:
     """The whole result, JSON-ready."""
     return {
@@ -147,18 +158,16 @@ def _result(
     }
 
 
-def _report(plan: Plan, before: PairAccuracy | None, after: PairAccuracy | None) -> str:
+def _report(plan: Plan, before: Measured | None, after: Measured | None) -> str:
     lines = [_data_line(plan)]
     by_length = _by_length(plan)
-    if after is not None and by_length is not None:
-        best = max(by_length.accuracy, 1 - by_length.accuracy)
-        verdict = "more than length tells" if after.low > best else "not shown to be more than length tells"
+    if before is not None and after is not None and by_length is not None:
         lines += [
             "held-out pairs in order (95 % interval, pairs taken as independent):",
-            f"  before training   {_shown(before)}",
-            f"  after training    {_shown(after)}",
+            f"  before training   {_shown(before.every)}",
+            f"  after training    {_shown(after.every)}",
             f"  longer is better  {_shown(by_length)}",
-            f"It learnt {verdict}.",
+            f"  after training, where the right answer is not the longer one: {_shown(after.not_longer)}",
         ]
     lines += [
         f"saved in {plan.out}",
@@ -176,18 +185,22 @@ def _data_line(plan: Plan) -> str:
 
 
 def _by_length(plan: Plan) -> PairAccuracy | None:
-    from grpo_tui.reward_model.training import length_accuracy
+    from grpo_tui.reward_model.measuring import length_accuracy
 
     return length_accuracy(plan.held_out) if plan.held_out else None
 
 
 def _shown(measured: PairAccuracy | None) -> str:
     if measured is None:
-        return "not measured, nothing is held out"
+        return "not measured, there is no such pair"
     return f"{measured.accuracy:.3f} ({measured.low:.3f} to {measured.high:.3f}, n={measured.num_pairs})"
 
 
-def _json(measured: PairAccuracy | None) -> dict[str, Any] | None:
+def _shown_whole(measured: Measured | None) -> str:
+    return _shown(measured.every if measured is not None else None)
+
+
+def _json(measured: Measured | PairAccuracy | None) -> dict[str, Any] | None:
     return asdict(measured) if measured is not None else None
 
 

@@ -26,12 +26,19 @@ def add_train_reward(commands: Any) -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run; its answers are read")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="where the model goes (default: reward_model in the first run)"
+        "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run; its answers are read"
     )
     parser.add_argument(
-        "--model", metavar="SOURCE", help="model to start from: a folder or hub id (default: the first run's own)"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where the model goes (default: reward_model in the first run)",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="SOURCE",
+        help="model to start from: a folder or hub id (default: the first run's own)",
     )
     parser.add_argument(
         "--lr", type=_number(above=0), default=2e-5, metavar="X", help="peak learning rate (default: 2e-5)"
@@ -40,7 +47,11 @@ def add_train_reward(commands: Any) -> argparse.ArgumentParser:
         "--epochs", type=_whole(1), default=1, metavar="N", help="passes over the pairs (default: 1)"
     )
     parser.add_argument(
-        "--batch-size", type=_whole(1), default=8, metavar="N", help="problems in a gradient step (default: 8)"
+        "--batch-size",
+        type=_whole(1),
+        default=8,
+        metavar="N",
+        help="problems in a gradient step (default: 8)",
     )
     parser.add_argument(
         "--eval-fraction",
@@ -50,10 +61,18 @@ def add_train_reward(commands: Any) -> argparse.ArgumentParser:
         help="share of the problems that is held out; 0: none (default: 0.2)",
     )
     parser.add_argument(
-        "--max-pairs", type=_whole(1), default=20_000, metavar="N", help="most pairs trained on (default: 20000)"
+        "--max-pairs",
+        type=_whole(1),
+        default=20_000,
+        metavar="N",
+        help="most pairs trained on (default: 20000)",
     )
-    parser.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="of everything random (default: 0)")
-    parser.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--seed", type=_whole(0), default=0, metavar="N", help="of everything random (default: 0)"
+    )
+    parser.add_argument(
+        "--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda or cuda:N"
+    )
     parser.add_argument("--json", action="store_true", help="the result as one JSON object")
     return parser
 

@@ -14,8 +14,7 @@ from typing import Any
 
 import torch
 
-from grpo_tui.ops.intervals import wilson_interval
-from grpo_tui.ops.ranking import bradley_terry_loss, num_ordered
+from grpo_tui.ops.ranking import bradley_terry_loss
 from grpo_tui.policy.errors import PolicyError
 from grpo_tui.policy.loading import locate, pick_device
 from grpo_tui.reward_model.pairs import Answers
@@ -37,20 +36,6 @@ class TrainingOptions:
     epochs: int = 1
     batch_size: int = 8
     seed: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairAccuracy:
-    """In how many (right, wrong) pairs the right answer scores higher, ties one half, with a 95 % Wilson interval.
-
-    The interval takes pairs as independent; those of one problem are not, so it is somewhat too narrow.
-    """
-
-    accuracy: float
-    low: float
-    high: float
-    num_pairs: int
-    num_problems: int
 
 
 def load_untrained(source: str, *, device: str, seed: int) -> Classifier:
@@ -126,23 +111,6 @@ def train(
         yield sum(losses) / len(encoded)
 
 
-def pair_accuracy(classifier: Classifier, answers: Sequence[Answers]) -> PairAccuracy:
-    """How well the model orders pairs; problems are scored one by one, so that memory stays small."""
-    classifier.model.eval()
-    ordered = 0.0
-    for problem in answers:
-        right, wrong = _encoded(classifier, problem)
-        scores = classifier.score([*right, *wrong], MAX_BATCH_TOKENS)
-        ordered += num_ordered(scores[: len(right)], scores[len(right) :])
-    return _accuracy(ordered, answers)
-
-
-def length_accuracy(answers: Sequence[Answers]) -> PairAccuracy:
-    """The same for the rule *longer is better*, in characters: what can be had without reading."""
-    ordered = sum(num_ordered([*map(len, p.right)], [*map(len, p.wrong)]) for p in answers)
-    return _accuracy(ordered, answers)
-
-
 def save(classifier: Classifier, folder: Path, about: dict[str, Any]) -> None:
     """Write weights (safetensors), tokenizer and the text rule: all of it stands in ``folder``, or nothing.
 
@@ -208,14 +176,6 @@ def _schedule(done: int, total: int) -> float:
     """Share of the peak learning rate in gradient step ``done`` (from 0): up over the first tenth, then down to 0."""
     warmup = max(1, int(WARMUP_SHARE * total))
     return min((done + 1) / warmup, (total - done) / max(1, total - warmup + 1))
-
-
-def _accuracy(ordered: float, answers: Sequence[Answers]) -> PairAccuracy:
-    num_pairs = sum(problem.num_pairs for problem in answers)
-    low, high = wilson_interval(ordered, num_pairs)
-    return PairAccuracy(
-        accuracy=ordered / num_pairs, low=low, high=high, num_pairs=num_pairs, num_problems=len(answers)
-    )
 
 
 @contextmanager

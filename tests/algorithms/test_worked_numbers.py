@@ -133,11 +133,10 @@ def test_cispo_caps_the_weight_and_drops_no_token() -> None:
 def test_settings_of_the_soft_gates_are_read() -> None:
     # Seen to fail with: SAPO's or VESPO's two sides swapped in the call.
     sapo = Worked(algorithm("sapo", sapo_tau_positive=2.0, sapo_tau_negative=3.0), [[1.0], [-1.0], [1.0]])
-    # at ρ = 1 the loss is −2A/τ; here ρ = 1 at the second token alone: take its loss from σ(0) = ½
-    # τ(ρ − 1) = 2, 0, −0.669 | −1.5, 1.86 | −0.2; σ = 0.88079708, ½, 0.33871101 | 0.18242552, 0.86530461 | 0.45016600
+    # τ(ρ − 1) = 2, 0, −0.669 | −1.5, 1.86 | −0.2; σ = 0.88079708, ½, 0.33872079 | 0.18242552, 0.86529695 | 0.45016600
     # −(4/τ)σA: −2 σ | 4/3 σ | −2 σ
     expected = (
-        -2 * (0.88079708 + 0.5 + 0.33871101) / 9 + 4 / 3 * (0.18242552 + 0.86530461) / 6 - 2 * 0.45016600 / 3
+        -2 * (0.88079708 + 0.5 + 0.33872079) / 9 + 4 / 3 * (0.18242552 + 0.86529695) / 6 - 2 * 0.45016600 / 3
     )
     assert sapo.loss == pytest.approx(expected, abs=1e-7)
     changes = {
@@ -147,8 +146,8 @@ def test_settings_of_the_soft_gates_are_read() -> None:
         "vespo_lambda_negative": 2.0,
     }
     vespo = Worked(algorithm("vespo", **changes))
-    # φ⁺ = w e^{(1−w)/2}: 1.331 · e^{−0.1655} = 1.331 · 0.84746989, 0.9 · e^{0.05} = 0.94614399; φ⁻ = e^{2 − 1.62} = 1.46228459
-    expected = (6 * 1.331 * 0.84746989 - 4 * 1.46228459 + 1.25 * 0.94614399) / 8
+    # φ⁺ = w e^{(1−w)/2}: 1.331 · e^{−0.1655} = 1.331 · 0.84746986, 0.9 · e^{0.05} = 0.94614399; φ⁻ = e^{2 − 1.62} = 1.46228459
+    expected = (6 * 1.331 * 0.84746986 - 4 * 1.46228459 + 1.25 * 0.94614399) / 8
     assert vespo.loss == pytest.approx(expected, abs=1e-7)
 
 
