@@ -92,9 +92,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--preset", metavar="NAME", help="tiny (default), gsm8k, math or cmath")
+    parser.add_argument(
+        "--preset", metavar="NAME", help="tiny (default), gsm8k, math, cmath, workstation or deepseekmath"
+    )
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="a TOML file of settings, over the preset"
+    )
+    parser.add_argument(
+        "--algorithm", metavar="NAME", help="grpo (default), dr_grpo, dapo, ppo, trpo …: sets every part of the update"
     )
     parser.add_argument(
         "--set",
@@ -118,6 +123,8 @@ def _config(arguments: argparse.Namespace) -> RunConfig:
     from grpo_tui.config.load import load_config
 
     overrides = list(arguments.overrides)
+    if getattr(arguments, "algorithm", None) is not None:
+        overrides.insert(0, f"algorithm.name={arguments.algorithm}")
     if getattr(arguments, "steps", None) is not None:
         overrides.append(f"run.steps={arguments.steps}")
     preset = arguments.preset or (None if arguments.config else "tiny")

@@ -295,4 +295,7 @@ def step_line(metrics: StepMetrics) -> str:
         f"entropy {metrics.entropy:.3f}  grad {metrics.grad_norm:.3f}  dead {metrics.num_degenerate_groups}  "
         f"{metrics.mean_length:.0f} tok  {metrics.tokens_per_second:.0f} tok/s  {metrics.seconds:.2f} s"
     )
+    if "learned" in metrics.agreement:
+        share = f"{metrics.agreement['learned']:.2f}".removeprefix("0")
+        line = f"{line}  learned agrees {share} (n={metrics.num_agreement_pairs})"
     return f"{line}  no update: {metrics.update_skipped}" if metrics.update_skipped else line

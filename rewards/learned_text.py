@@ -12,7 +12,6 @@ Either way the completion stands as it is: the template never sees it, and no sp
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,8 +22,9 @@ SETTINGS_FILE = "reward_model.json"
 VERSION = 1
 _PLACE = "\ue000completion\ue001"
 """Stands for the completion while the template is filled in: private-use characters, which no template trims."""
-_DAY = datetime.date(2024, 7, 26)
-"""Templates that write today's date are told this one: the same answer gets the same score on another day."""
+_DAY = "26 Jul 2024"
+"""Templates that write today's date write this one: the same answer gets the same score on another day."""
+_CLOCK = f"{{%- macro strftime_now(format) -%}}{_DAY}{{%- endmacro %}}{{{{ '' }}}}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,13 +114,12 @@ class TextEncoder:
             {"role": "user", "content": question},
             {"role": "assistant", "content": _PLACE},
         ]
+        template = self._tokenizer.chat_template
+        options = {"date_string": _DAY}
+        if isinstance(template, str) and "strftime_now" in template:
+            options["chat_template"] = _CLOCK + template
         try:
-            text = self._tokenizer.apply_chat_template(
-                conversation,
-                tokenize=False,
-                strftime_now=_DAY.strftime,
-                date_string=_DAY.strftime("%d %b %Y"),
-            )
+            text = self._tokenizer.apply_chat_template(conversation, tokenize=False, **options)
         except Exception as error:  # templates raise whatever they like
             reason = " ".join(str(error).split())[:200]
             raise ValueError(f"its chat template refuses a question and an answer: {reason}") from error

@@ -17,6 +17,7 @@ from types import FrameType
 
 from grpo_tui.compare.plan import (
     PlannedRun,
+    SweepResult,
     Terms,
     base_configs,
     choose,
@@ -149,18 +150,18 @@ def carry_out(comparison: Comparison, out: Path, launcher: Launcher, teller: Tel
 def _sweep(
     comparison: Comparison, planned: Sequence[PlannedRun], launcher: Launcher, teller: Teller
 ) -> Comparison:
-    results = {}
+    results: dict[str, SweepResult] = {}
     failures = list(comparison.failures)
     for outcome in run_all(planned, launcher, jobs=comparison.jobs):
-        result = read_sweep_result(outcome.run, finished=outcome.state == "finished")
-        if outcome.state != "stopped":
-            results[outcome.run.name] = result
-            teller.swept(outcome, result)
+        if outcome.state == "stopped":
+            continue
         if outcome.state == "failed":
-            _give_up_if_all_would_fail(
-                outcome, launcher, any_finished=any(r.reward is not None for r in results.values())
-            )
+            any_finished = any(result.reward is not None for result in results.values())
+            _give_up_if_all_would_fail(outcome, launcher, any_finished=any_finished)
             failures.append(Failure(run=f"sweep/{outcome.run.name}", message=outcome.message))
+        result = read_sweep_result(outcome.run, finished=outcome.state == "finished")
+        results[outcome.run.name] = result
+        teller.swept(outcome, result)
     # In the order planned, so that a comparison that went on is the same as one that never stopped.
     ordered = tuple(results[run.name] for run in planned if run.name in results)
     return replace(comparison, sweep=ordered, failures=tuple(failures))

@@ -116,7 +116,7 @@ class Processes:
             try:
                 data = json.loads(line)
                 if "eval" not in data:
-                    tokens += max(data["num_sampled_tokens"], data["num_completion_tokens"])
+                    tokens += data["num_sampled_tokens"] or data["num_completion_tokens"]
                     self._on_step(planned, Pace(data["step"], tokens, data["reward_mean"]))
             except (ValueError, KeyError, TypeError):
                 continue  # only what is shown on the way comes from here

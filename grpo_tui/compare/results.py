@@ -148,7 +148,7 @@ def read_sweep_result(planned: PlannedRun, *, finished: bool) -> SweepResult:
 
 def num_tokens(history: Sequence[StepMetrics]) -> int:
     """Completion tokens that a run has sampled in training."""
-    return sum(max(metrics.num_sampled_tokens, metrics.num_completion_tokens) for metrics in history)
+    return sum(metrics.num_sampled_tokens or metrics.num_completion_tokens for metrics in history)
 
 
 def _quarter(history: Sequence[StepMetrics], *, last: bool) -> float:

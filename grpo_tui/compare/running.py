@@ -65,11 +65,15 @@ def state_of(planned: PlannedRun) -> str:
 
 def _demand_same_settings(planned: PlannedRun) -> None:
     stored = load_config(file=planned.run_dir / "config.toml")
-    for key in all_settings():
+    for key in sorted(all_settings(), key=_FOLLOWING.__contains__):
         was, is_now = value_of(stored, key), value_of(planned.config, key)
         if was != is_now:
             message = f"was run with {was}, and would now be run with {is_now}; repeat the options, or choose another --out"
             raise ConfigError(f"{planned.run_dir}", key, message)
+
+
+_FOLLOWING = ("run.steps", "run.checkpoint_every", "eval.every")
+"""Settings that follow from others, which are to be named first where both differ."""
 
 
 def run_all(runs: Sequence[PlannedRun], launcher: Launcher, *, jobs: int) -> Iterator[Outcome]:

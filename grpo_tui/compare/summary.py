@@ -129,7 +129,7 @@ def unequal_starts(runs: Sequence[RunResult]) -> dict[int, tuple[tuple[str, ...]
     """
     found = {}
     for seed in sorted({run.seed for run in runs}):
-        alike: dict[tuple[object, ...], list[str]] = {}
+        alike: dict[tuple[tuple[int, int] | None, str], list[str]] = {}
         same_seed = sorted((run for run in runs if run.seed == seed), key=lambda run: not run.start_digest)
         for run in same_seed:
             held_out = None if run.before is None else (run.before.correct, run.before.num_problems)

@@ -217,6 +217,23 @@ def _reference(state: RunState, event: ReferenceComputed) -> RunState:
     return _with_groups(state, event.step, lambda groups: _fill(groups, "kl_ref_T", event.kl_ref_P_G))
 
 
+def _update_facts(metrics: StepMetrics) -> list[str]:
+    """What a line of the log says of the step's groups and update, beyond the ordinary."""
+    facts = []
+    if metrics.num_resampled_groups:
+        facts.append(f"{metrics.num_resampled_groups} dead groups replaced")
+    if metrics.num_tokens_saved:
+        facts.append(f"about {metrics.num_tokens_saved} tokens saved by stopping early")
+    region = metrics.update.trust_region if metrics.update else None
+    if metrics.update_skipped:
+        facts.append(f"no update: {metrics.update_skipped}")
+    elif region is not None and region.accepted:
+        facts.append(f"step accepted at {region.scale:.2f}, KL {region.kl:.4f} of {region.kl_limit:g}")
+    elif metrics.update and metrics.update.explanations and (region or not metrics.grad_norm):
+        facts.append(metrics.update.explanations[0])
+    return facts
+
+
 def _step_finished(state: RunState, event: StepFinished) -> RunState:
     metrics = event.metrics
     current = state.current
@@ -227,8 +244,7 @@ def _step_finished(state: RunState, event: StepFinished) -> RunState:
         state = _back_to(state, metrics.step - 1)
     counts = " · ".join(f"{n} {verdict}" for verdict, n in sorted(metrics.verdict_counts.items()))
     message = f"step {metrics.step}: reward {metrics.reward_mean:.3f} · {counts} · {metrics.seconds:.1f} s"
-    if metrics.update_skipped:
-        message += f" · no update: {metrics.update_skipped}"
+    message += "".join(f" · {fact}" for fact in _update_facts(metrics))
     return replace(
         state,
         current=None,

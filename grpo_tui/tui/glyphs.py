@@ -18,6 +18,7 @@ VERDICTS: dict[Verdict, tuple[str, str]] = {
 PENDING = ("░", "dim")
 NEAR_MISS = ("≈", "warn")
 DEAD = "·"
+FORM_ONLY = "!"
 
 LEGEND = "✓ correct  ✗ wrong  ≈ near miss  ? unparsed  ø no answer  t timed out  ! crash  G bad gold  ░ not yet scored"
 
@@ -59,5 +60,5 @@ def near_miss(completion: CompletionRecord) -> str:
 
 
 def group_mark(group: GroupRecord) -> str:
-    """``·`` before a group whose rewards are all equal."""
-    return DEAD if group.degenerate else " "
+    """``·`` before a group whose rewards are all equal, ``!`` before one whose form alone makes a difference."""
+    return DEAD if group.degenerate else FORM_ONLY if group.form_only else " "

@@ -21,7 +21,18 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
     (
         "dead group  ·",
         "all rewards equal  →  every A = 0",
-        "Too easy, too hard, or nothing parsed: the group adds nothing to the update, whatever it cost to sample.",
+        "Too easy (all right), too hard (none right), identical text, or equal rewards otherwise: the group adds nothing "
+        "to the update, whatever it cost to sample. groups.resample_tries replaces such groups.",
+    ),
+    (
+        "only its form  !",
+        "rewards differ, verdicts do not",
+        "All responses are equally right or wrong; only a format or length reward makes a difference between them.",
+    ),
+    (
+        "pushed",
+        "−∂L/∂log π, summed over tokens",
+        "How hard the update pushed a response: A × ρ × unclipped × aggregation weight, token by token.",
     ),
     (
         "ratio",
@@ -44,6 +55,16 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
         "How far the gradient steps of one update have moved.",
     ),
     (
+        "kl step",
+        "exact KL(before ‖ after), nats a token",
+        "How far one whole update moved the policy, over the whole vocabulary. TRPO keeps it within its limit.",
+    ),
+    (
+        "critic",
+        "1 − Var(return − V) / Var(return)",
+        "With PPO: the share of the returns' variance that the value function explains. 1 is perfect, 0 is none.",
+    ),
+    (
         "entropy",
         "−Σ p log p, nats",
         "How undecided the policy is at each token. Falling fast with a flat reward: it repeats itself.",
@@ -52,6 +73,12 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
         "reward",
         "Σ weight · component",
         "What the update maximises. The mean is over all responses of the step.",
+    ),
+    (
+        "agrees",
+        "share of (right, wrong) pairs of a group",
+        "How often the reward model gives the right response more, ties one half; n pairs. Falling while the reward "
+        "rises: the policy learns to please the model, not to be right.",
     ),
     ("held-out", "accuracy, 95 % Wilson interval", "Greedy answers to problems that are never trained on."),
     (

@@ -85,7 +85,9 @@ def test_dapo_without_its_extras_is_grpo_by_tokens(batch: Batch) -> None:
 def test_ppo_with_one_advantage_for_an_answer_is_dapo_with_its_bounds(batch: Batch) -> None:
     # Seen to fail with: ppo's aggregation by sequences.
     batch.token_advantages = batch.advantages.expand(6, 4).clone()
-    _same(batch.loss_and_gradient(algorithm("ppo")), batch.loss_and_gradient(algorithm("dapo", clip_high=0.2)))
+    _same(
+        batch.loss_and_gradient(algorithm("ppo")), batch.loss_and_gradient(algorithm("dapo", clip_high=0.2))
+    )
 
 
 @pytest.mark.parametrize(

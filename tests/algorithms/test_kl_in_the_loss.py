@@ -28,9 +28,7 @@ def test_loss_is_expected_reward_less_beta_kl(estimator: str, on_policy: bool) -
     outputs = every.loss(replace(PLAIN, kl_estimator=estimator), rewarded=True)
     objective = -every.expected_reward() + 0.7 * every.kl(every.ref)
     assert outputs.loss.item() == pytest.approx(objective.item(), abs=1e-14)
-    torch.testing.assert_close(
-        every.gradient(outputs.loss), every.gradient(objective), rtol=0, atol=1e-14
-    )
+    torch.testing.assert_close(every.gradient(outputs.loss), every.gradient(objective), rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("estimator", ["k2", "k3_ratio", "exact"])

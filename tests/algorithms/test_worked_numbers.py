@@ -106,7 +106,11 @@ def test_an_advantage_for_each_token() -> None:
     assert worked.loss == pytest.approx(1.87 / 8, abs=1e-14)
     expected = f64([[0.0, -0.5, 0.0], [0.0, 1.62, 0.0], [-0.45, 0.0, 0.0]]) / 8
     torch.testing.assert_close(worked.gradient, expected, rtol=0, atol=1e-14)
-    assert worked.outputs.clipped_low_B_T.tolist() == [[False, False, True], [True, False, False], [False] * 3]
+    assert worked.outputs.clipped_low_B_T.tolist() == [
+        [False, False, True],
+        [True, False, False],
+        [False] * 3,
+    ]
     assert worked.outputs.clipped_high_B_T.tolist() == [[True, False, False], [False] * 3, [False] * 3]
 
 
@@ -224,7 +228,13 @@ def test_other_estimators(estimator: str, kl: float, gradient: list[list[float]]
 def test_the_advantage_that_goes_with_each_name(name: str) -> None:
     # Seen to fail with: dr_grpo's advantage zscore.
     config = algorithm(name)
-    kind = {"grpo_basic": "mean", "dr_grpo": "mean", "trpo": "mean", "rloo": "leave_one_out", "reinforce": "ema"}
+    kind = {
+        "grpo_basic": "mean",
+        "dr_grpo": "mean",
+        "trpo": "mean",
+        "rloo": "leave_one_out",
+        "reinforce": "ema",
+    }
     right, wrong = ONE_OF_FOUR[kind.get(name, "zscore")]
     rewards = torch.tensor([[1.0, 0.0, 0.0, 0.0]], dtype=F64)
     actual = compute_advantages(config.advantage, rewards, baseline=0.5)

@@ -106,6 +106,9 @@ class FakeLauncher:
     """Name and whether it was to go on."""
     stopping: bool = False
 
+    def stop(self) -> None:
+        self.stopping = True
+
     def is_stopping(self) -> bool:
         return self.stopping
 

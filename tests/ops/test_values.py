@@ -67,8 +67,10 @@ def test_gae_does_not_see_padding(junk: float) -> None:
     expected = gae_advantages(rewards, values, mask, gamma=0.99, gae_lambda=0.95)
     assert (expected[~mask] == 0).all()
     wide = completion_mask(mask.sum(1), 10)
-    padded = [torch.full((4, 10), junk, dtype=F64).masked_scatter(wide, t[mask]) for t in (rewards, values)]
-    actual = gae_advantages(*padded, wide, gamma=0.99, gae_lambda=0.95)
+    rewards, values = (
+        torch.full((4, 10), junk, dtype=F64).masked_scatter(wide, t[mask]) for t in (rewards, values)
+    )
+    actual = gae_advantages(rewards, values, wide, gamma=0.99, gae_lambda=0.95)
     assert torch.equal(actual[:, :7], expected)
     assert (actual[:, 7:] == 0).all()
 

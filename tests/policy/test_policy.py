@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from grpo_tui.algorithms import LossInputs
-from grpo_tui.algorithms.grpo import grpo_loss
+from grpo_tui.algorithms import LossInputs, policy_gradient_loss
 from grpo_tui.config.schema import AlgorithmConfig
 from grpo_tui.engine.batch import Row, padded, split_by_tokens, token_batch
-from grpo_tui.ops.aggregate import BatchSize, token_weights
+from grpo_tui.ops.aggregate import BatchSize, kl_token_weights, token_weights
 from grpo_tui.ops.kl import k3
 from grpo_tui.policy.policy import Policy, positions, tensor_bytes
+from tests.algorithms.batches import AGGREGATIONS
 from tests.policy.models import EOS, PEFT_NOISE, VOCAB, StubTokenizer, base_model, batch_of, tiny_policy
 
 pytestmark = pytest.mark.filterwarnings(PEFT_NOISE)
@@ -219,23 +219,24 @@ def _rows() -> list[Row]:
 
 
 def _gradient(policy: Policy, microbatches: list[list[Row]], aggregation: str) -> tuple[float, list[Tensor]]:
-    config = AlgorithmConfig(beta=0.2, clip_low=0.9, clip_high=5.0)
-    size = BatchSize(num_sequences=5, num_tokens=22.0, max_length=12)
+    config = AlgorithmConfig(beta=0.2, clip_low=0.9, clip_high=5.0, aggregation=aggregation)
+    size = BatchSize(num_sequences=5, num_tokens=22.0, max_length=12, num_minibatch_tokens=22.0)
     total = 0.0
     for parameter in policy.trainable_parameters().values():
         parameter.grad = None
     for rows in microbatches:
         batch = token_batch(rows, policy)
         logprobs, _ = policy.logprobs(batch, 1.0)
-        outputs = grpo_loss(
+        outputs = policy_gradient_loss(
             LossInputs(
                 config=config,
                 logprobs_B_T=logprobs,
                 old_logprobs_B_T=padded([r.old_logprobs_T for r in rows if r.old_logprobs_T is not None]),
                 ref_logprobs_B_T=padded([r.ref_logprobs_T for r in rows if r.ref_logprobs_T is not None]),
-                advantages_B=torch.tensor([r.advantage for r in rows]),
+                advantages=torch.tensor([[r.advantage] for r in rows]),
                 mask_B_T=batch.completion_mask_B_T,
                 weights_B_T=token_weights(aggregation, batch.completion_mask_B_T, size),
+                kl_weights_B_T=kl_token_weights(aggregation, batch.completion_mask_B_T, size),
             )
         )
         outputs.loss.backward()  # type: ignore[no-untyped-call,unused-ignore]
@@ -243,7 +244,7 @@ def _gradient(policy: Policy, microbatches: list[list[Row]], aggregation: str) -
     return total, [p.grad.clone() for p in policy.trainable_parameters().values() if p.grad is not None]
 
 
-@pytest.mark.parametrize("aggregation", ["sequence_mean", "token_mean", "constant", "sequence_sum"])
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
 def test_loss_and_gradient_through_the_model_ignore_order_and_split(policy: Policy, aggregation: str) -> None:
     rows = _rows()
     loss, gradient = _gradient(policy, [rows], aggregation)

@@ -100,7 +100,8 @@ class AnswersPanel(Panel):
         facts = ""
         if group.rewards:
             facts = f"mean {number(group.reward_mean, 2)}  sd {number(group.reward_std, 2)}"
-            facts += "  · dead" if group.degenerate else ""
+            facts += f"  · dead: {group.dead_cause}" if group.degenerate else ""
+            facts += "  ! only its form teaches" if group.form_only else ""
         self.set_title(f"Group {group.index + 1}: {len(group.completions)} responses", facts)
         half = max(2, min(14, (width - 34) // 2))
         limit = max((abs(c.advantage) for c in group.completions if c.advantage is not None), default=1.0)

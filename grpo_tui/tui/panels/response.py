@@ -47,6 +47,22 @@ def marked(text: str, explanation: Explanation | None, width: int) -> tuple[list
     return lines, at
 
 
+def pushed(completion: CompletionRecord) -> str:
+    """How hard the update pushed this answer, and the token that it pushed hardest; empty where it is not known."""
+    weights = completion.weight_T
+    if weights is None or not weights.size:
+        return ""
+    total = float(weights.sum())
+    if not weights.any():
+        return "not at all: its advantage is 0, or every token is clipped or masked"
+    token = int(abs(weights).argmax())
+    ends = [*completion.token_offsets_T.tolist()[1:], len(completion.text)]
+    text = completion.text[int(completion.token_offsets_T[token]) : ends[token]]
+    where = f"{clean(text)!r}" if text else "the end"
+    way = "up" if total > 0 else "down"
+    return f"{way} {compact(abs(total))} in all, hardest {where} {compact(float(weights[token]))}"
+
+
 class ResponsePanel(Panel):
     """The text of the selected answer."""
 
@@ -136,6 +152,9 @@ class WhyPanel(Panel):
             facts.append(("part", f"{name} {number(part.value, 2)} {glyph}", ""))
         if completion.kl_ref is not None:
             facts.append(("kl_ref", f"{compact(completion.kl_ref)} mean, {completion.num_tokens} tok", ""))
+        push = pushed(completion)
+        if push:
+            facts.append(("pushed", push, ""))
         if why.elapsed_ms:
             facts.append(("judged in", f"{why.elapsed_ms:.1f} ms", "dim"))
         return facts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -40,6 +41,36 @@ MEASURES: tuple[tuple[str, Measure, Callable[[float | None], str], str], ...] = 
 )
 """Best first: where the panel is short the last ones are left out."""
 
+PAID_BY_A_MODEL: tuple[tuple[str, Measure, Callable[[float | None], str], str], ...] = (
+    ("accuracy", lambda m: m.accuracy, _percent, "good"),
+    ("agrees", lambda m: m.agreement.get("learned"), _percent, "warn"),
+)
+"""After the reward where a reward model is a component: is what it pays for what is true?"""
+
+
+def _explained_variance(m: StepMetrics) -> float | None:
+    critic = m.update.critic if m.update is not None else None
+    return critic.explained_variance if critic is not None and math.isfinite(critic.explained_variance) else None
+
+
+def _kl_step(m: StepMetrics) -> float | None:
+    return m.update.kl_step if m.update is not None else None
+
+
+OF_THE_UPDATE: tuple[tuple[str, Measure, Callable[[float | None], str], str], ...] = (
+    ("kl step", _kl_step, compact, "accent"),
+    ("critic", _explained_variance, compact, "info"),
+)
+"""After kl_ref where the run measures them: the exact KL of each update, and the variance that the critic explains."""
+
+
+def _measures(
+    history: list[StepMetrics],
+) -> tuple[tuple[str, Measure, Callable[[float | None], str], str], ...]:
+    has_model = any("learned" in m.component_means or "learned" in m.agreement for m in history)
+    measured = [row for row in OF_THE_UPDATE if any(row[1](m) is not None for m in history)]
+    return (*MEASURES[:1], *(PAID_BY_A_MODEL if has_model else ()), MEASURES[1], *measured, *MEASURES[2:])
+
 
 class TrendsPanel(Panel):
     """Every measure with its value, direction and history."""
@@ -65,18 +96,20 @@ class TrendsPanel(Panel):
         if not history:
             return [(("nothing finished yet", "dim"),)], None
         lines: list[Line] = []
-        for name, measure, show, role in MEASURES[:height]:
+        for name, measure, show, role in _measures(history)[:height]:
             values = [measure(m) for m in history[-max(shown, 10) :]]
             if name == "dead grp":
                 groups = view.groups_per_step
                 values = [v / groups if v is not None and groups else None for v in values]
             known = values[-1] is not None
+            count = f" n={history[-1].num_agreement_pairs}" if name == "agrees" else ""
             lines.append(
                 (
                     (fit(name, 9), "" if known else "dim"),
                     (fit(show(values[-1]), 6, right=True), "bold" if known else "dim"),
                     (f" {direction(values)}  ", "dim"),
-                    (sparkline(averaged(values, bucket), spark), role or "info"),
+                    (sparkline(averaged(values, bucket), max(0, spark - len(count))), role or "info"),
+                    (count, "dim"),
                 )
             )
         return lines, None
