@@ -79,8 +79,8 @@ class Processes:
         """Run to its end, or go on with one that was begun, and wait for it."""
         self._logs.mkdir(parents=True, exist_ok=True)
         log = self._logs / f"{planned.run_dir.parent.name}-{planned.name}.txt"
-        with log.open("w", encoding="utf-8") as errors:
-            process = self._start(_command(planned, resume=resume), errors)
+        command = _command(planned, resume=resume)
+        with log.open("w", encoding="utf-8") as errors, self._start(command, errors) as process:
             try:
                 assert process.stdout is not None
                 self._follow(planned, process.stdout)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from grpo_tui.config.algorithms import with_algorithm
 from grpo_tui.config.errors import ConfigError
 from grpo_tui.config.schema import RunConfig
 from grpo_tui.config.settings import Kind, Setting, all_settings, check_value, table_names, value_of
@@ -72,7 +74,8 @@ def to_dict(config: RunConfig) -> dict[str, dict[str, Any]]:
 
 
 def from_dict(tables: Mapping[str, Mapping[str, Any]], *, where: str = "config") -> RunConfig:
-    """Return the config that :func:`to_dict` was given; settings that are missing keep their defaults.
+    """Return the config that :func:`to_dict` was given; settings that are missing keep their defaults,
+    or what the named algorithm sets.
 
     Raises:
         ConfigError: a key is not known, or a value cannot be used.
@@ -90,8 +93,8 @@ def from_dict(tables: Mapping[str, Mapping[str, Any]], *, where: str = "config")
                 changes.setdefault(table, {})[name] = check_value(settings[key], value)
             except ValueError as error:
                 raise ConfigError(where, key, str(error)) from error
-    defaults = RunConfig()
-    built = {table: type(getattr(defaults, table))(**values) for table, values in changes.items()}
-    config = RunConfig(**built)
+    defaults = with_algorithm(RunConfig(), changes.get("algorithm", {}).get("name", RunConfig().algorithm.name))
+    built = {table: replace(getattr(defaults, table), **values) for table, values in changes.items()}
+    config = replace(defaults, **built)
     validate(config, where=where)
     return config

@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from grpo_tui.config.schema import AlgorithmConfig
 from grpo_tui.engine.batch import add_reference_logprobs
 from grpo_tui.engine.control import Gate
 from grpo_tui.engine.critic import add_values
@@ -30,14 +31,25 @@ def add_advantages(
 ) -> list[GroupRecord]:
     """Turn rewards into advantages, in float64, on the rows and in the groups, and tell them."""
     config = trainer.config.algorithm
-    kl_in_reward = config.beta > 0 and config.kl_in == "reward"
-    if kl_in_reward and config.kl_anchor == "ref":
+    if pays_kl(config) and config.kl_anchor == "ref":
         add_reference_logprobs(trainer, step, rows, gate, Phase.ADVANTAGES)
     if config.advantage == "gae":
-        _by_critic(trainer, step, rows, gate, kl_in_reward)
+        _by_critic(trainer, step, rows, gate)
     else:
-        _by_reward(trainer, groups, rows, kl_in_reward)
+        _by_reward(trainer, groups, rows)
     return _tell(trainer, step, groups, rows)
+
+
+def pays_kl(config: AlgorithmConfig) -> bool:
+    """Whether KL is taken off the rewards."""
+    return config.beta > 0 and config.kl_in == "reward"
+
+
+def paid_rewards(trainer: Trainer, rows: Sequence[Row]) -> list[float]:
+    """The reward of each completion, less what its KL costs where that is paid in the reward."""
+    if not pays_kl(trainer.config.algorithm):
+        return [row.reward for row in rows]
+    return [row.reward - float(kl_costs(trainer, row).sum()) for row in rows]
 
 
 def kl_costs(trainer: Trainer, row: Row) -> Tensor:
@@ -48,14 +60,10 @@ def kl_costs(trainer: Trainer, row: Row) -> Tensor:
     return config.beta * ESTIMATORS[config.kl_estimator]((row.sampled_logprobs_T - anchor).double())
 
 
-def _by_reward(
-    trainer: Trainer, groups: Sequence[GroupRecord], rows: Sequence[Row], kl_in_reward: bool
-) -> None:
+def _by_reward(trainer: Trainer, groups: Sequence[GroupRecord], rows: Sequence[Row]) -> None:
     """Advantages of whole completions, each against those drawn up to its own round."""
     config = trainer.config.algorithm
-    paid = [
-        row.reward - float(kl_costs(trainer, row).sum()) if kl_in_reward else row.reward for row in rows
-    ]
+    paid = paid_rewards(trainer, rows)
     sizes = [len(group.completions) for group in groups]
     rewards_P_G = padded([piece.cpu() for piece in torch.tensor(paid, dtype=torch.float64).split(sizes)])
     rounds_P_G = torch.nn.utils.rnn.pad_sequence(
@@ -78,17 +86,17 @@ def next_baseline(trainer: Trainer, rows: Sequence[Row]) -> float | None:
     config = trainer.config.algorithm
     if config.advantage != "ema":
         return trainer.baseline
-    mean = sum(row.reward for row in rows) / len(rows)
-    return running_mean(trainer.baseline, mean, config.baseline_decay)
+    paid = paid_rewards(trainer, rows)
+    return running_mean(trainer.baseline, sum(paid) / len(paid), config.baseline_decay)
 
 
-def _by_critic(trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate, kl_in_reward: bool) -> None:
+def _by_critic(trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate) -> None:
     """Advantages of tokens by generalised advantage estimation over the critic's values."""
     add_values(trainer, step, rows, gate)
     rewards, values = [], []
     for row in rows:
         rewards_T = torch.zeros(row.num_tokens, dtype=torch.float64)
-        if kl_in_reward:
+        if pays_kl(trainer.config.algorithm):
             rewards_T -= kl_costs(trainer, row).cpu()
         rewards_T[-1] += row.reward
         rewards.append(rewards_T)

@@ -5,7 +5,8 @@ round, up to ``max_group_size``; one whose rewards are all equal grows only whil
 is above ``adaptive_doubt``. A completion is compared with those drawn up to its own round and none later
 (:mod:`grpo_tui.engine.advantages`), so the decision to go on, which depends on the earlier rounds, biases no
 advantage: an extended prompt's expected gradient keeps its direction, and only its weight grows
-(``tests/engine/test_growth.py`` enumerates it).
+(``tests/engine/test_growth.py`` enumerates it). That is so of sums; an aggregation that divides by the batch's number of
+completions or tokens divides by a number that the outcomes moved, which is a bias of the order of one prompt's share.
 
 **Dynamic sampling** (DAPO, arXiv 2503.14476, section 3.2): groups whose rewards are all equal are replaced by groups
 of other prompts, a bounded number of times. The paper goes on until the batch is full; we go on with what there is,
@@ -70,15 +71,15 @@ def chance_of_change(num_equal: int, num_next: int) -> float:
 
 
 def _replace(trainer: Trainer, step: int, rollout: Rollout, dead: Sequence[Place]) -> None:
-    """Put other prompts in the places of dead groups: a pure function of seed, step and try."""
+    """Put prompts that did not stand in this step yet in the places of dead groups, as far as there are such.
+
+    A pure function of seed, step and try.
+    """
     tries = trainer.config.groups.resample_tries
     number = (step - 1) * tries + rollout.num_tries + 1
-    standing = {place.prompt.problem.id for place in rollout.places}
-    spare = [
-        trainer.prompts[i]
-        for i in trainer.spare_order.for_step(number, min(len(trainer.prompts), 2 * len(rollout.places)))
-    ]
-    fresh = [prompt for prompt in spare if prompt.problem.id not in standing] or spare
+    rollout.tried |= {place.prompt.problem.id for place in rollout.places}
+    order = [trainer.prompts[i] for i in trainer.spare_order.for_step(number, len(trainer.prompts))]
+    fresh = [prompt for prompt in order if prompt.problem.id not in rollout.tried] or order
     for place, prompt in zip(dead, fresh, strict=False):
         place.prompt, place.group = prompt, None
         place.wanted, place.round = trainer.config.sampling.group_size, 0

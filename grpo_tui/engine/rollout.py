@@ -48,6 +48,8 @@ class Rollout:
     num_resampled_groups: int = 0
     num_tries: int = 0
     """Rounds of replacing so far."""
+    tried: set[str] = field(default_factory=set)
+    """Ids of problems that have stood in this step, once some were replaced."""
     notes: list[str] = field(default_factory=list)
 
     @property

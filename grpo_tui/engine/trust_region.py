@@ -65,13 +65,13 @@ def trust_region_step(
     step_N = _full_step(trainer, step, rows, gate, -gradient_N)
     for row in rows:  # ρ of the line search is against these weights
         row.old_logprobs_T = row.first_logprobs_T
-    start = _surrogate(trainer, rows, size)
+    start = _surrogate(trainer, rows, size, adapter)
 
     def measure(scale: float) -> Trial:
         gate.tick(f"in update, line search at {scale:.2f} of the step")
         trainer.policy.load_adapter_state(adapter)
         _add(parameters, scale * step_N)
-        return Trial(scale, probe.measure(), _surrogate(trainer, rows, size) - start)
+        return Trial(scale, probe.measure(), _surrogate(trainer, rows, size, adapter) - start)
 
     best, trials = line_search(measure, config.kl_limit, config.line_search_shrink, config.line_search_steps)
     if best is None:
@@ -142,11 +142,13 @@ def fisher_product(trainer: Trainer, rows: Sequence[Row]) -> Callable[[Tensor], 
 
 
 @torch.no_grad()
-def _surrogate(trainer: Trainer, rows: Sequence[Row], size: BatchSize) -> float:
+def _surrogate(
+    trainer: Trainer, rows: Sequence[Row], size: BatchSize, old_adapter: Mapping[str, Tensor]
+) -> float:
     """−loss over the whole rollout batch at the present weights, in float64."""
     total = 0.0
     for microbatch in split_by_tokens(rows, trainer.config.optim.max_tokens_per_microbatch):
-        total -= float(policy_gradient_loss(loss_inputs(trainer, microbatch, size)).loss.double())
+        total -= float(policy_gradient_loss(loss_inputs(trainer, microbatch, size, old_adapter)).loss.double())
     return total
 
 

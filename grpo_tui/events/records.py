@@ -136,8 +136,8 @@ class GroupRecord:
 
     @property
     def degenerate(self) -> bool:
-        """All rewards equal: the group carries no signal. False before scoring."""
-        return len(self.rewards) == len(self.completions) and len(set(self.rewards)) == 1
+        """All rewards equal: the group carries no signal. False before scoring, and of one completion alone."""
+        return len(self.rewards) == len(self.completions) > 1 and len(set(self.rewards)) == 1
 
     @property
     def dead_cause(self) -> str:
@@ -147,7 +147,7 @@ class GroupRecord:
         verdicts = {completion.verdict for completion in self.completions}
         if verdicts == {Verdict.CORRECT}:
             return "too easy"
-        if len(self.completions) > 1 and len({completion.text for completion in self.completions}) == 1:
+        if len({completion.text for completion in self.completions}) == 1:
             return "identical text"
         if Verdict.CORRECT not in verdicts and verdicts - {Verdict.NOT_JUDGED, None}:
             return "too hard"

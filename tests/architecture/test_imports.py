@@ -24,6 +24,7 @@ def loaded_after(statement: str) -> set[str]:
     [
         "grpo_tui",
         "grpo_tui.cli",
+        "grpo_tui.compare.command",
         "grpo_tui.config.load",
         "grpo_tui.config.presets",
         "grpo_tui.console",
@@ -31,10 +32,12 @@ def loaded_after(statement: str) -> set[str]:
         "grpo_tui.engine.runner",
         "grpo_tui.events.codec",
         "grpo_tui.events.state",
+        "grpo_tui.reward_model.command",
         "grpo_tui.runs.reader",
         "grpo_tui.runs.store",
         "grpo_tui.runs.writer",
         "rewards",
+        "rewards.learned",
         "rewards.workers.worker",
     ],
 )

@@ -34,11 +34,11 @@ A Processor, 2 cores; 1 run at once with 2 threads each; grpo-tui 0.1.0, Python 
 | algorithm | value function | advantage | held back by | held-out accuracy | rise (95 %) | learns | peak memory | own state |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 | `grpo` | none | z-score in the group | ratio 0.8 to 1.2 (idle), β 0.04 × KL to reference | 0.400 → 0.600 | \
-+0.200 (+0.102 to +0.291) | yes | 1.07 GB | 1 kB |
++0.200 (+0.102 to +0.292) | yes | 1.07 GB | 1 kB |
 | `ppo` | critic adapter | GAE, λ 0.95 | ratio 0.8 to 1.2 | 0.400 → 0.600 | \
-+0.200 (+0.102 to +0.291) | yes | 1.07 GB | 1 kB |
++0.200 (+0.102 to +0.292) | yes | 1.07 GB | 1 kB |
 | `trpo` | none | minus group mean | trust region, KL ≤ δ 0.005 | 0.400 → 0.600 | \
-+0.200 (+0.102 to +0.291) | yes | 1.07 GB | 1 kB |
++0.200 (+0.102 to +0.292) | yes | 1.07 GB | 1 kB |
 
 | algorithm | step size | training reward | gradient noise / signal | KL per update, mean / max | tokens | steps | updates \
 | time | besides |

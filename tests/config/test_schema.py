@@ -23,7 +23,7 @@ def test_every_setting_has_one_line_of_help_and_a_default_within_its_limits() ->
 
 def test_limits_in_words() -> None:
     assert all_settings()["sampling.top_p"].limits == "above 0 and at most 1"
-    assert all_settings()["sampling.group_size"].limits == "at least 2"
+    assert all_settings()["sampling.group_size"].limits == "at least 1"
     assert all_settings()["optim.schedule"].limits == "one of constant, linear, cosine"
     assert all_settings()["run.name"].limits == ""
 

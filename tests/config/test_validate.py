@@ -27,6 +27,8 @@ from grpo_tui.config import (
         (("reward.weights.math=0",), "reward.weights", "all 0"),
         (("reward.weights={}",), "reward.weights", "at least one reward"),
         (("reward.weights={' ' = 1}",), "reward.weights", "without a name"),
+        (("reward.weights.learned=1",), "reward.learned_model", "train a model with: grpo-tui train-reward RUN"),
+        (("reward.weights.learned=0",), "reward.learned_model", "is empty"),
         (("prompt_template=no place",), "data.prompt_template", "must hold {prompt}"),
         (("answer_field=prompt",), "data.answer_field", "the column of the prompt as well"),
         (("prompt_field=",), "data.prompt_field", "must not be empty"),
@@ -78,6 +80,7 @@ def test_a_config_made_in_python_is_checked_as_well() -> None:
         ("group_size=2", "±0.71"),
         ("eval.every=101", "not evaluated on the way"),
         ("max_tokens_per_microbatch=100", "over the budget"),
+        ("learned_model=my_reward", "reward.weights does not name 'learned'"),
     ],
 )
 def test_warnings(override: str, said: str) -> None:
@@ -95,8 +98,11 @@ def test_the_defaults_give_no_warning_but_facts_worth_knowing() -> None:
     assert warnings_for(RunConfig()) == []
     facts = " ".join(notes_for(RunConfig()))
     assert "the other direction" in facts
-    assert "clip_high do nothing" in facts
-    quiet = load_config(overrides=["kl_estimator=k2", "num_minibatches=2"])
-    assert notes_for(quiet) == []
-    (fact,) = notes_for(load_config(overrides=["beta=0", "num_epochs=2", "reward.weights.format=0"]))
+    assert "algorithm.clip 'bounds' does nothing" in facts
+    (own,) = notes_for(load_config(overrides=["kl_estimator=k2", "num_minibatches=2"]))
+    assert own == (
+        "algorithm.name 'grpo' with parts of your own: algorithm.kl_estimator k2, algorithm.num_minibatches 2"
+    )
+    own, fact = notes_for(load_config(overrides=["beta=0", "num_epochs=2", "reward.weights.format=0"]))
+    assert "algorithm.beta 0.0, algorithm.num_epochs 2" in own
     assert "format is measured but not paid" in fact

@@ -12,9 +12,13 @@ from typing import TypeVar
 
 from grpo_tui.config.load import load_config
 from grpo_tui.config.schema import RewardConfig, RunConfig
+from grpo_tui.engine.advantages import add_advantages
 from grpo_tui.engine.control import Control, Gate
 from grpo_tui.engine.libraries import libraries_to_notices
+from grpo_tui.engine.rollout import Rollout, begin_rollout, next_prompts, sample_groups
+from grpo_tui.engine.rows import Row, make_rows
 from grpo_tui.engine.runner import run_session
+from grpo_tui.engine.scoring import score_groups
 from grpo_tui.engine.step import run_step
 from grpo_tui.engine.trainer import Trainer
 from grpo_tui.events.commands import Command
@@ -43,6 +47,8 @@ SMALL = (
     "run.steps=6",
     "run.checkpoint_every=100",
 )
+LOSS = "grpo_tui.engine.gradient.policy_gradient_loss"
+"""Where the update looks its loss up, to put another in its place."""
 PATIENCE = 60.0
 """Seconds after which a wait in a test is a failure."""
 
@@ -102,6 +108,22 @@ def take_steps(trainer: Trainer, count: int) -> list[StepMetrics]:
         gate.between_steps(trainer.finished_steps + 1)
         taken.append(run_step(trainer, gate))
     return taken
+
+
+def sampled(trainer: Trainer, step: int = 1) -> Rollout:
+    """A step's first round, not yet scored."""
+    rollout = begin_rollout(trainer, next_prompts(trainer, step))
+    sample_groups(trainer, step, rollout, free_gate(trainer))
+    return rollout
+
+
+def rows_of(trainer: Trainer, step: int = 1) -> list[Row]:
+    """The rows of a step's rollout batch, with their advantages."""
+    rollout, gate = sampled(trainer, step), free_gate(trainer)
+    score_groups(trainer, step, rollout, gate)
+    rows = make_rows(trainer, rollout.prompts, rollout.groups)
+    add_advantages(trainer, step, rollout.groups, rows, gate)
+    return rows
 
 
 def run_small(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from grpo_tui.algorithms import LOSSES
+from grpo_tui.algorithms import policy_gradient_loss
 from grpo_tui.config.schema import RunConfig
 from grpo_tui.engine.advice import advice_for, one_line
 from grpo_tui.engine.control import Control
@@ -21,6 +21,7 @@ from grpo_tui.runs.writer import RunWriter
 from tests.engine.support import (
     BREAKS,
     LETTERS,
+    LOSS,
     Background,
     expect_quiet,
     history_hashes,
@@ -95,13 +96,12 @@ class Failing:
 
     def __init__(self, error: BaseException, first: int, count: int = 1) -> None:
         self.error, self.first, self.last, self.calls = error, first, first + count - 1, 0
-        self.whole = LOSSES["grpo"]
 
     def __call__(self, inputs: Any) -> Any:
         self.calls += 1
         if self.first <= self.calls <= self.last:
             raise self.error
-        return self.whole(inputs)
+        return policy_gradient_loss(inputs)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_advice(error: BaseException, words: str) -> None:
 def test_an_error_in_the_update(
     tmp_path: Path, undisturbed: dict[int, str], monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    monkeypatch.setitem(LOSSES, "grpo", Failing(error, first=2))
+    monkeypatch.setattr(LOSS, Failing(error, first=2))
     [failed], hashes = mended_and_retried(CONFIG, tmp_path / "run", lambda: None)
     assert (failed.step, failed.kind, failed.can_retry) == (2, type(error).__name__, True)
     assert failed.message == " ".join(str(error).split())
@@ -138,7 +138,7 @@ def test_an_error_in_the_update(
 def test_after_a_failed_single_step_retry_takes_one_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(LOSSES, "grpo", Failing(MemoryError(), first=1))
+    monkeypatch.setattr(LOSS, Failing(MemoryError(), first=1))
     with Background(CONFIG, tmp_path / "run") as session:
         session.wait_for_mode("paused before step 1")
         session.send(StepOnce())
@@ -151,7 +151,7 @@ def test_after_a_failed_single_step_retry_takes_one_step(
 def test_a_retry_from_the_very_event_that_tells_of_the_failure(
     tmp_path: Path, undisturbed: dict[int, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(LOSSES, "grpo", Failing(MemoryError(), first=1))
+    monkeypatch.setattr(LOSS, Failing(MemoryError(), first=1))
     session = Background(CONFIG, tmp_path / "run", paused=False)
 
     def retry(event: Event) -> None:
@@ -169,7 +169,7 @@ def test_stop_after_a_failure_saves_what_was_done(
 ) -> None:
     config = small_config("run.steps=3")
     with monkeypatch.context() as patch:
-        patch.setitem(LOSSES, "grpo", Failing(MemoryError(), first=3))
+        patch.setattr(LOSS, Failing(MemoryError(), first=3))
         session = Background(config, tmp_path / "run", paused=False)
         with session:
             session.wait_for_number(TrainerFailed, 1)
@@ -185,7 +185,7 @@ def test_nobody_to_ask_ends_the_run_and_keeps_what_was_done(
 ) -> None:
     config = small_config("run.steps=3")
     with monkeypatch.context() as patch:
-        patch.setitem(LOSSES, "grpo", Failing(MemoryError(), first=3))
+        patch.setattr(LOSS, Failing(MemoryError(), first=3))
         ended, events = run_small(config, tmp_path / "run", wait_on_failure=False)
     assert (ended.reason, ended.finished_steps) == ("failed", 2)
     [failed] = events.of(TrainerFailed)

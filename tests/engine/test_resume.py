@@ -164,6 +164,8 @@ def test_what_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert config.data.eval_source == str(home / "heldout.jsonl")
     assert dict(config.reward.weights) == {f"{home}/mine.py:letters": 1.0}
     assert anchored(config) == config
+    judged = replace(config, reward=replace(config.reward, learned_model="model"))
+    assert anchored(judged).reward.learned_model == str(home / "model")
 
 
 @pytest.mark.parametrize(

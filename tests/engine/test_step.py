@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from grpo_tui.algorithms import LOSSES
+from grpo_tui.algorithms import policy_gradient_loss
 from grpo_tui.config.schema import RunConfig
 from grpo_tui.engine import update
+from grpo_tui.engine.advantages import add_advantages
 from grpo_tui.engine.batch import prepare_batch
 from grpo_tui.engine.metrics import measure_step
-from grpo_tui.engine.rollout import next_prompts, sample_groups
-from grpo_tui.engine.scoring import add_advantages, score_groups
+from grpo_tui.engine.rollout import begin_rollout, next_prompts, sample_groups
+from grpo_tui.engine.rows import make_rows
+from grpo_tui.engine.scoring import score_groups
 from grpo_tui.engine.step import run_step
 from grpo_tui.engine.trainer import Trainer
 from grpo_tui.events.records import PHASES, GroupRecord, Phase, StepMetrics
@@ -36,8 +38,10 @@ from grpo_tui.ops.advantages import compute_advantages
 from tests.engine.support import (
     ALTERNATING,
     CONSTANT,
+    LOSS,
     Events,
     free_gate,
+    sampled,
     small_config,
     take_steps,
     trainer_of,
@@ -72,7 +76,7 @@ def test_the_events_of_a_step_in_order(two_steps: tuple[Trainer, Events, list[St
         *["PhaseStarted", "AdvantagesComputed", "PhaseFinished"],
         *["PhaseStarted", "ReferenceComputed", "PhaseFinished"],
         *["PhaseStarted", "PhaseFinished"],
-        *["PhaseStarted", "ReferenceComputed", "PhaseFinished"],
+        *["PhaseStarted", "ReferenceComputed", "TokensWeighed", "PhaseFinished"],
         "StepFinished",
     ]
     assert names == one + one
@@ -152,13 +156,12 @@ def test_on_policy_ratio_is_one(two_steps: tuple[Trainer, Events, list[StepMetri
 
 def test_the_old_policy_is_the_update_s_own_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     ratios: list[torch.Tensor] = []
-    whole = LOSSES["grpo"]
 
     def spy(inputs: Any) -> Any:
         ratios.append((inputs.logprobs_B_T - inputs.old_logprobs_B_T).detach().exp())
-        return whole(inputs)
+        return policy_gradient_loss(inputs)
 
-    monkeypatch.setitem(LOSSES, "grpo", spy)
+    monkeypatch.setattr(LOSS, spy)
     with trainer_of(small_config()) as trainer:
         take_steps(trainer, 2)
     assert ratios
@@ -284,14 +287,13 @@ def test_a_gradient_that_is_no_number_changes_nothing(monkeypatch: pytest.Monkey
     with trainer_of(small_config()) as trainer:
         take_steps(trainer, 1)
         before, hash_before = trainer.policy.adapter_state(), trainer.state_hash()
-        whole = LOSSES["grpo"]
 
         def spoilt(inputs: Any) -> Any:
-            outputs = whole(inputs)
+            outputs = policy_gradient_loss(inputs)
             return replace(outputs, loss=outputs.loss * float("nan"))
 
         with monkeypatch.context() as patch:
-            patch.setitem(LOSSES, "grpo", spoilt)
+            patch.setattr(LOSS, spoilt)
             with pytest.raises(FloatingPointError, match="gradient norm is nan"):
                 take_steps(trainer, 1)
         assert trainer.finished_steps == 1
@@ -311,7 +313,6 @@ def test_an_error_in_the_middle_of_an_update_is_undone(
     with trainer_of(config) as trainer:
         take_steps(trainer, 1)
         before = trainer.state_hash()
-        whole = LOSSES["grpo"]
         passes = 0
 
         def failing(inputs: Any) -> Any:
@@ -319,10 +320,10 @@ def test_an_error_in_the_middle_of_an_update_is_undone(
             passes += 1
             if passes == failing_pass:
                 raise torch.OutOfMemoryError("CUDA out of memory (simulated)")
-            return whole(inputs)
+            return policy_gradient_loss(inputs)
 
         with monkeypatch.context() as patch:
-            patch.setitem(LOSSES, "grpo", failing)
+            patch.setattr(LOSS, failing)
             with pytest.raises(torch.OutOfMemoryError):
                 take_steps(trainer, 1)
         assert passes == failing_pass
@@ -362,14 +363,15 @@ def test_the_calls_make_a_step_by_hand() -> None:
     """The seven calls are usable from Python one by one, and give the step that ``run_step`` gives."""
     with trainer_of(small_config()) as trainer:
         gate = free_gate(trainer)
-        prompts = next_prompts(trainer, 1)
-        groups = add_advantages(
-            trainer, 1, score_groups(trainer, 1, sample_groups(trainer, 1, prompts, gate), gate)
-        )
-        rows = prepare_batch(trainer, 1, prompts, groups, gate)
+        rollout = begin_rollout(trainer, next_prompts(trainer, 1))
+        sample_groups(trainer, 1, rollout, gate)
+        score_groups(trainer, 1, rollout, gate)
+        rows = make_rows(trainer, rollout.prompts, rollout.groups)
+        groups = add_advantages(trainer, 1, rollout.groups, rows, gate)
+        prepare_batch(trainer, 1, rows, gate)
         result = update.update_policy(trainer, 1, rows, gate)
         trainer.finished_steps = 1
-        metrics = measure_step(trainer, 1, groups, result, None, {})
+        metrics = measure_step(trainer, 1, groups, rows, rollout, result, None, {})
     [expected], _, state_hash = outcome(small_config())
     assert metrics.state_hash == state_hash == expected.state_hash
     assert metrics.loss == expected.loss
@@ -394,7 +396,7 @@ def test_one_seed_one_trajectory() -> None:
 
 def groups_of(config: RunConfig, step: int = 1) -> list[GroupRecord]:
     with trainer_of(config) as trainer:
-        return sample_groups(trainer, step, next_prompts(trainer, step), free_gate(trainer))
+        return sampled(trainer, step).groups
 
 
 def test_a_group_does_not_depend_on_the_others() -> None:
@@ -427,15 +429,16 @@ def test_advantages_are_taken_in_double_precision() -> None:
     rewards = torch.tensor([[1e6, 1e6 + 1e-3]], dtype=torch.float64)
     assert compute_advantages("mean", rewards)[0, 1].item() == pytest.approx(5e-4, rel=1e-5)
     with trainer_of(small_config("algorithm.advantage=mean")) as trainer:
-        groups = score_groups(trainer, 1, groups_of(trainer.config), free_gate(trainer))
+        rollout = sampled(trainer)
         large = [
             replace(
                 group,
                 completions=tuple(replace(c, reward=1e6 + i * 1e-3) for i, c in enumerate(group.completions)),
             )
-            for group in groups
+            for group in rollout.groups
         ]
-        [first, *_] = add_advantages(trainer, 1, large)
+        rows = make_rows(trainer, rollout.prompts, large)
+        [first, *_] = add_advantages(trainer, 1, large, rows, free_gate(trainer))
     got = [c.advantage for c in first.completions]
     assert got == pytest.approx([-1.5e-3, -5e-4, 5e-4, 1.5e-3], rel=1e-5)
 

@@ -69,7 +69,7 @@ def test_any_chunk_size_equals_the_whole(chunk: int, temperature: float) -> None
 
 
 @pytest.mark.parametrize("chunk", [7, 1 << 24])
-def test_first_and_second_derivatives_numerically(chunk: int) -> None:
+def test_the_gradient_numerically(chunk: int) -> None:
     # Seen to fail with: gradients stopped anywhere (no_grad in the chunk).
     first, second = (t[:1, :2].clone().requires_grad_() for t in _random())
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from grpo_tui.algorithms import LossInputs, policy_gradient_loss
 from grpo_tui.config.schema import AlgorithmConfig
-from grpo_tui.engine.batch import Row, padded, split_by_tokens, token_batch
+from grpo_tui.engine.rows import Row, padded, split_by_tokens, token_batch
 from grpo_tui.ops.aggregate import BatchSize, kl_token_weights, token_weights
 from grpo_tui.ops.kl import k3
 from grpo_tui.policy.policy import Policy, positions, tensor_bytes

@@ -8,17 +8,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grpo_tui.engine.batch import Row, padded, split_by_tokens
+from grpo_tui.engine.rows import Row, padded, split_by_tokens
 
 LENGTHS = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 60)), min_size=1, max_size=40)
 
 
 def make_row(num_prompt: int, num_completion: int) -> Row:
     return Row(
+        group=0,
+        index=0,
+        reward=0.0,
         prompt_ids=tuple(range(num_prompt)),
         completion_ids_T=torch.zeros(num_completion, dtype=torch.long),
         sampled_logprobs_T=torch.zeros(num_completion),
-        advantage=0.0,
     )
 
 
