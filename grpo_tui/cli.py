@@ -99,7 +99,9 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         "--config", type=Path, metavar="FILE", help="a TOML file of settings, over the preset"
     )
     parser.add_argument(
-        "--algorithm", metavar="NAME", help="grpo (default), dr_grpo, dapo, ppo, trpo …: sets every part of the update"
+        "--algorithm",
+        metavar="NAME",
+        help="grpo (default), dr_grpo, dapo, ppo, trpo …: sets every part of the update",
     )
     parser.add_argument(
         "--set",

@@ -15,8 +15,12 @@ Deviations from the papers:
 * GSPO: the paper keeps its bounds (3e-4, 4e-4) for updates with several minibatches; so do we, and say when
   there is only one.
 * CISPO: the cap is on ρ itself (``clip_high`` 5), as in TRL; the paper writes 1 + ε_high.
-* VESPO: |log w| is bounded by 20 after the sum; TRL bounds each token's too.
-* PPO: no entropy bonus, and advantages are not whitened: Adam does not see their scale.
+* DAPO: tokens are averaged over the whole rollout batch, as in TRL; equations 8 and 12 average over each question's group.
+* LUSPO: bounds of .2 hardly ever act on a geometric mean; they are TRL's defaults, to be tightened (2e-3 or so) where a
+  rollout batch gets several gradient steps.
+* VESPO: log w is bounded to ±20 after the sum; TRL bounds each token's by 20 and the sum below by log 1e-8. φ is below
+  1e-15 where they differ.
+* PPO: no entropy bonus, and advantages are not whitened.
 * RLOO and REINFORCE are on-policy methods: with several gradient steps a batch their ratio stays left out.
 """
 
@@ -110,12 +114,12 @@ def _kl_loss(inputs: LossInputs, logprobs: Tensor, token_ratio: Tensor) -> Tenso
         return None
     if config.kl_estimator == "exact":
         if inputs.exact_kl_B_T is None:
-            return None
+            raise ValueError("the estimator 'exact' needs exact_kl_B_T")
         kl_B_T = inputs.exact_kl_B_T
     else:
         anchor = inputs.old_logprobs_B_T if config.kl_anchor == "old" else inputs.ref_logprobs_B_T
         if anchor is None:
-            return None
+            raise ValueError("KL to the reference needs ref_logprobs_B_T")
         kl_B_T = kl_term(config.kl_estimator, logprobs, zero_where_masked(anchor, mask), token_ratio)
     return (inputs.kl_weights_B_T * zero_where_masked(kl_B_T, mask)).sum()
 

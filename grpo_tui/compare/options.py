@@ -72,7 +72,7 @@ def add_compare(commands: Any) -> argparse.ArgumentParser:
         metavar="N",
         help="tokens of each run of the sweep (default: half of --tokens)",
     )
-    compare.add_argument("--preset", metavar="NAME", help="as in train: tiny (default), gsm8k, math or cmath")
+    compare.add_argument("--preset", metavar="NAME", help="as in train: tiny (default), gsm8k, math …")
     compare.add_argument(
         "--config", type=Path, metavar="FILE", help="a TOML file of settings, over the preset"
     )

@@ -143,6 +143,7 @@ def describe_machine() -> dict[str, Any]:
         "system": platform.platform(),
         "processor": _processor(),
         "cores": num_cores(),
+        "load_at_start": round(os.getloadavg()[0], 2),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
     }
 

@@ -205,6 +205,11 @@ def _notes(comparison: Comparison, rows: Sequence[AlgorithmResult]) -> list[str]
             "Equal starts were checked: at each seed all runs answered the held-out problems alike before training, and "
             "drew the same first rollout batch, token by token."
         )
+    load = comparison.machine.get("load_at_start", 0.0)
+    if load > 0.5:
+        notes.append(
+            f"Other programs kept {load:.1f} cores busy when the comparison began: times are longer than alone."
+        )
     if comparison.jobs > 1:
         notes.append("Runs shared the cores, so their times are not those of a run alone.")
     return notes
@@ -255,7 +260,7 @@ _COLUMN_WORDS = """\
 - **held-out accuracy**: share of right answers, one answer a problem at the evaluation's temperature, over all seeds.
   **rise**: after − before with Newcombe's interval for the difference of two proportions, all answers pooled as
   independent. The seeds answer the same problems, so the interval is narrower than one for new problems and does not hold
-  the spread of training itself: that stands in the last table. **learns**: the interval excludes 0.
+  the spread of training itself: that stands in the table of seeds. **learns**: the interval excludes 0.
 - **peak memory**: the largest of an algorithm's runs, a process each: on a CPU all that the process held, Python and libraries
   included; on an accelerator what torch allocated there. **own state**: adapter, critic and optimiser on disk.
 - **training reward**: mean of the first and of the last quarter of the steps.

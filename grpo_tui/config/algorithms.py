@@ -16,25 +16,28 @@ from grpo_tui.config.schema import ALGORITHM_NAMES, AlgorithmConfig, GroupsConfi
 _ROWS: Mapping[str, Mapping[str, Any]] = {
     # DeepSeekMath, arXiv 2402.03300, equations 3 and 4: the schema's own defaults.
     "grpo": {},
-    # The textbook outline, L = -ΣΣ ρ A + β Σ KL: ratio of whole answers, nothing clipped, KL to the old policy.
+    # The textbook outline, L = -ΣΣ ρ A + β Σ KL: ratio of whole answers, nothing clipped, KL to the old policy. That KL
+    # acts only once the policy has left the one that sampled, where k3_ratio alone is an estimate of it.
     "grpo_basic": {
         "advantage": "mean",
         "ratio": "sequence_product",
         "clip": "none",
         "kl_anchor": "old",
+        "kl_estimator": "k3_ratio",
         "aggregation": "answer_sum",
     },
     # arXiv 2503.20783
     "dr_grpo": {"advantage": "mean", "beta": 0.0, "aggregation": "constant"},
     # TRL
     "bnpo": {"beta": 0.0, "aggregation": "token_mean_minibatch"},
-    # arXiv 2503.14476, with its dynamic sampling and soft overlong penalty
+    # arXiv 2503.14476, with its dynamic sampling and soft overlong penalty. The paper pays 1 and -1 for right and wrong,
+    # we pay 1 and 0: half the penalty's weight keeps their proportion.
     "dapo": {
         "clip_high": 0.28,
         "beta": 0.0,
         "aggregation": "token_mean",
         "groups.resample_tries": 3,
-        "groups.overlong_penalty": 1.0,
+        "groups.overlong_penalty": 0.5,
     },
     # arXiv 2507.18071
     "gspo": {"ratio": "sequence_mean", "clip_low": 3e-4, "clip_high": 4e-4, "beta": 0.0},
@@ -91,9 +94,7 @@ def _whole_row(name: str) -> Mapping[str, Any]:
         if item.name not in _MEASURES
     }
     groups = GroupsConfig()
-    row |= {
-        f"groups.{item}": getattr(groups, item) for item in ("resample_tries", "overlong_penalty")
-    }
+    row |= {f"groups.{item}": getattr(groups, item) for item in ("resample_tries", "overlong_penalty")}
     return MappingProxyType(
         row | {(key if "." in key else f"algorithm.{key}"): value for key, value in _ROWS[name].items()}
     )

@@ -93,7 +93,9 @@ def from_dict(tables: Mapping[str, Mapping[str, Any]], *, where: str = "config")
                 changes.setdefault(table, {})[name] = check_value(settings[key], value)
             except ValueError as error:
                 raise ConfigError(where, key, str(error)) from error
-    defaults = with_algorithm(RunConfig(), changes.get("algorithm", {}).get("name", RunConfig().algorithm.name))
+    defaults = with_algorithm(
+        RunConfig(), changes.get("algorithm", {}).get("name", RunConfig().algorithm.name)
+    )
     built = {table: replace(getattr(defaults, table), **values) for table, values in changes.items()}
     config = replace(defaults, **built)
     validate(config, where=where)

@@ -146,9 +146,7 @@ def _with_value(config: RunConfig, key: str, value: Any) -> RunConfig:
 # --- key=value -------------------------------------------------------------------------------------------
 
 
-def _apply(
-    config: RunConfig, override: str, origins: dict[str, str] | None = None
-) -> tuple[str, RunConfig]:
+def _apply(config: RunConfig, override: str, origins: dict[str, str] | None = None) -> tuple[str, RunConfig]:
     where = f"--set {override}"
     name, equals, text = override.partition("=")
     name = name.strip()

@@ -161,7 +161,9 @@ class RewardConfig:
 class AlgorithmConfig:
     """The update rule. A name is a set of vetted defaults (config/algorithms.py); each part can be set on its own."""
 
-    name: str = setting("grpo", "a row of the algorithm table; sets every part below", choices=ALGORITHM_NAMES)
+    name: str = setting(
+        "grpo", "a row of the algorithm table; sets every part below", choices=ALGORITHM_NAMES
+    )
     advantage: str = setting(
         "zscore",
         "how rewards become advantages",
@@ -195,7 +197,9 @@ class AlgorithmConfig:
     vespo_lambda_negative: float = setting(2.0, "VESPO's rate lambda for negative advantages", above=0)
     beta: float = setting(0.04, "weight of the KL term; 0: none", low=0.0)
     kl_anchor: str = setting(
-        "ref", "what KL holds the policy to: the reference, or the policy that sampled", choices=("ref", "old")
+        "ref",
+        "what KL holds the policy to: the reference, or the policy that sampled",
+        choices=("ref", "old"),
     )
     kl_estimator: str = setting(
         "k3", "estimator of the KL term", choices=("k1", "k2", "k3", "k3_ratio", "exact")
@@ -214,13 +218,16 @@ class AlgorithmConfig:
         ),
     )
     update: str = setting(
-        "gradient", "how the weights move: AdamW, or TRPO's trust region", choices=("gradient", "trust_region")
+        "gradient",
+        "how the weights move: AdamW, or TRPO's trust region",
+        choices=("gradient", "trust_region"),
     )
     num_epochs: int = setting(1, "passes over the rollout batch", low=1)
     num_minibatches: int = setting(1, "gradient steps per pass", low=1)
     measure_kl_ref: bool = setting(True, "measure kl_ref even where beta is 0 (one extra forward pass)")
     measure_kl_step: bool = setting(
-        False, "measure each update's exact KL(old policy || new policy) (two extra passes over some completions)"
+        False,
+        "measure each update's exact KL(old policy || new policy) (two extra passes over some completions)",
     )
     measure_gradient_noise: bool = setting(
         False, "estimate the gradient's variance in each step from two halves of the rollout batch"
@@ -258,7 +265,12 @@ class CriticConfig:
 
     gamma: float = setting(1.0, "discount for each token", low=0.0, high=1.0)
     gae_lambda: float = setting(0.95, "lambda of generalised advantage estimation", low=0.0, high=1.0)
-    value_clip: float = setting(0.2, "values move at most this far from the old ones in a step; 0: any", low=0.0)
+    value_lambda: float = setting(
+        1.0, "lambda of the returns that the critic learns; 1: what was really earned", low=0.0, high=1.0
+    )
+    value_clip: float = setting(
+        0.2, "values move at most this far from the old ones in a step; 0: any", low=0.0
+    )
     value_lr: float = setting(1e-4, "learning rate of the critic", low=0.0)
     value_warmup_steps: int = setting(10, "first steps in which only the critic learns", low=0)
 
@@ -267,11 +279,17 @@ class CriticConfig:
 class TrustRegionConfig:
     """TRPO's step, for update 'trust_region'."""
 
-    kl_limit: float = setting(0.01, "delta: largest mean exact KL(old || new) of a step, in nats a token", above=0)
+    kl_limit: float = setting(
+        0.01, "delta: largest mean exact KL(old || new) of a step, in nats a token", above=0
+    )
     cg_iterations: int = setting(10, "iterations of conjugate gradient", low=1)
-    cg_damping: float = setting(0.1, "added to the Fisher matrix's diagonal, as a share of its curvature along the gradient", above=0)
+    cg_damping: float = setting(
+        0.1, "added to the Fisher matrix's diagonal, as a share of its curvature along the gradient", above=0
+    )
     line_search_steps: int = setting(10, "tries of the backtracking line search", low=1)
-    line_search_shrink: float = setting(0.8, "the step shrinks by this factor in each try", above=0, high=0.99)
+    line_search_shrink: float = setting(
+        0.8, "the step shrinks by this factor in each try", above=0, high=0.99
+    )
     fisher_tokens: int = setting(512, "completion tokens that the Fisher matrix is taken over", low=1)
 
 

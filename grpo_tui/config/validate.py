@@ -127,6 +127,12 @@ def _wrong_algorithm(config: RunConfig) -> tuple[str, str] | None:
             "groups.max_group_size",
             f"is {largest}, below sampling.group_size {size}, at which groups begin; use more, or 0 for fixed groups",
         )
+    if largest and algorithm.advantage not in NEEDS_GROUP:
+        return (
+            "groups.max_group_size",
+            f"is {largest}, but algorithm.advantage '{algorithm.advantage}' does not compare inside a group, so that growing "
+            "by what a group drew would bias the gradient; use 0",
+        )
     if algorithm.ratio == "none" and algorithm.clip != "none":
         return (
             "algorithm.clip",
@@ -196,7 +202,7 @@ def _learning_warnings(config: RunConfig) -> list[str]:
     if config.model.lora_dropout > 0:
         found.append(
             "model.lora_dropout is above 0: completions are sampled without it and updated with it, so the "
-            "ratio is not 1 even on the first gradient step"
+            "gradient is not that of the policy that sampled"
         )
     if config.sampling.max_completion_tokens > config.optim.max_tokens_per_microbatch:
         found.append(
@@ -250,10 +256,21 @@ def _kl_warnings(config: RunConfig) -> list[str]:
             "algorithm.kl_estimator 'k1' in the loss has an expected gradient of 0: algorithm.beta "
             f"{algorithm.beta:g} adds noise and holds nothing back; use 'k2' or 'k3_ratio'"
         )
-    if algorithm.kl_anchor == "old" and (_one_update(config) or algorithm.kl_in == "reward"):
+    one_update = _one_update(config) or algorithm.kl_in == "reward"
+    if algorithm.kl_anchor == "old" and one_update and algorithm.kl_estimator != "k1":
         found.append(
             "algorithm.kl_anchor 'old' with one gradient step a rollout batch: KL to the policy that sampled has value "
             f"0 and gradient 0 there, so algorithm.beta {algorithm.beta:g} does nothing; use 'ref', or more num_epochs"
+        )
+    if algorithm.kl_anchor == "old" and not one_update and algorithm.kl_estimator in ("k1", "k2", "k3"):
+        found.append(
+            f"algorithm.kl_estimator '{algorithm.kl_estimator}' to the old policy: it acts only once the policy has left the "
+            "one that sampled, and then the tokens are not its own, so it estimates no KL; use 'k3_ratio' or 'exact'"
+        )
+    if algorithm.kl_in == "reward" and algorithm.advantage in ("zscore", "batch"):
+        found.append(
+            f"algorithm.kl_in 'reward' with algorithm.advantage '{algorithm.advantage}': where rewards are equal the "
+            "deviation is that of the KL alone, whose noise is then blown up to full size; use 'mean' or 'leave_one_out'"
         )
     return found
 

@@ -53,7 +53,10 @@ def paid_rewards(trainer: Trainer, rows: Sequence[Row]) -> list[float]:
 
 
 def kl_costs(trainer: Trainer, row: Row) -> Tensor:
-    """What KL costs each token when it is paid in the reward: β times its estimate, on sampling log-probs."""
+    """What KL costs each token when it is paid in the reward: β times its estimate, on sampling log-probs.
+
+    In bf16 those differ from the update's own by rounding, so that the cost is not quite 0 at the reference itself.
+    """
     config = trainer.config.algorithm
     # The policy that sampled is its own anchor: no distance yet.
     anchor = row.sampled_logprobs_T if config.kl_anchor == "old" else known(row.ref_logprobs_T)
@@ -65,7 +68,7 @@ def _by_reward(trainer: Trainer, groups: Sequence[GroupRecord], rows: Sequence[R
     config = trainer.config.algorithm
     paid = paid_rewards(trainer, rows)
     sizes = [len(group.completions) for group in groups]
-    rewards_P_G = padded([piece.cpu() for piece in torch.tensor(paid, dtype=torch.float64).split(sizes)])
+    rewards_P_G = padded(list(torch.split(torch.tensor(paid, dtype=torch.float64), sizes)))
     rounds_P_G = torch.nn.utils.rnn.pad_sequence(
         [torch.tensor([c.round for c in group.completions]) for group in groups],
         batch_first=True,
@@ -91,7 +94,11 @@ def next_baseline(trainer: Trainer, rows: Sequence[Row]) -> float | None:
 
 
 def _by_critic(trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate) -> None:
-    """Advantages of tokens by generalised advantage estimation over the critic's values."""
+    """Advantages of tokens by generalised advantage estimation over the critic's values, and the critic's targets.
+
+    The two have a λ each, as in VC-PPO (arXiv 2503.01491): with the reward at the end, targets of λ < 1 would teach the
+    critic nothing about tokens far from it, and let it explain its own guesses.
+    """
     add_values(trainer, step, rows, gate)
     rewards, values = [], []
     for row in rows:
@@ -101,15 +108,20 @@ def _by_critic(trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate) -> 
         rewards_T[-1] += row.reward
         rewards.append(rewards_T)
         values.append(known(row.values_T).double().cpu())
-    mask = completion_mask(torch.tensor([row.num_tokens for row in rows]), max(row.num_tokens for row in rows))
-    critic = trainer.config.critic
-    advantages_B_T = gae_advantages(
-        padded(rewards), padded(values), mask, gamma=critic.gamma, gae_lambda=critic.gae_lambda
+    mask = completion_mask(
+        torch.tensor([row.num_tokens for row in rows]), max(row.num_tokens for row in rows)
     )
+    critic = trainer.config.critic
+    rewards_B_T, values_B_T = padded(rewards), padded(values)
+    advantages_B_T, target_B_T = (
+        gae_advantages(rewards_B_T, values_B_T, mask, gamma=critic.gamma, gae_lambda=gae_lambda)
+        for gae_lambda in (critic.gae_lambda, critic.value_lambda)
+    )
+    returns_B_T = target_B_T + values_B_T
     for i, row in enumerate(rows):
         advantages_T = advantages_B_T[i, : row.num_tokens]
         row.advantages_T = advantages_T.to(row.sampled_logprobs_T)
-        row.returns_T = (advantages_T + values[i]).to(row.sampled_logprobs_T)
+        row.returns_T = returns_B_T[i, : row.num_tokens].to(row.sampled_logprobs_T)
         row.advantage = float(advantages_T.mean())
 
 

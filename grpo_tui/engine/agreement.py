@@ -12,8 +12,9 @@ from rewards.base import Verdict
 def agreement(groups: Sequence[GroupRecord]) -> tuple[dict[str, float], int]:
     """For each component that does not judge truth, how often it gives the right answer of a group more.
 
-    A policy that is paid by such a component and finds a way to please it without being right shows here first: the
-    share falls towards one half, then below, while the reward still rises.
+    A policy that is paid by such a component soon gives no more of the answers that the component can tell to be wrong.
+    The share falls towards one half: what is paid then is noise, or (below one half) being wrong, and from there on
+    the reward may rise while the accuracy falls.
 
     Args:
         groups: scored groups of a step. An answer is right or wrong by its verdict; one whose truth is not known

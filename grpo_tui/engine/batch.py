@@ -62,9 +62,7 @@ def _logprobs_of(
                 (microbatch, [logprobs_B_T[i, : row.num_tokens].clone() for i, row in enumerate(microbatch)])
             )
             trainer.report(
-                Progress(
-                    step=step, phase=phase, done=done + 1, total=len(microbatches), unit="microbatches"
-                )
+                Progress(step=step, phase=phase, done=done + 1, total=len(microbatches), unit="microbatches")
             )
     return found
 

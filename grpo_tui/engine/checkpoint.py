@@ -38,7 +38,10 @@ def save_checkpoint(trainer: Trainer, checkpoints_dir: Path) -> tuple[Path, int]
     final = checkpoints_dir / checkpoint_name(trainer.finished_steps)
     with atomic_directory(final) as directory:
         _save_adapter(trainer, directory)
-        save_file(_optimizer_tensors(trainer.policy.trainable_parameters(), trainer.optimizer), directory / OPTIMIZER)
+        save_file(
+            _optimizer_tensors(trainer.policy.trainable_parameters(), trainer.optimizer),
+            directory / OPTIMIZER,
+        )
         _save_critic(trainer, directory)
         save_file({"torch": torch.get_rng_state()}, directory / RNG)
         state = {

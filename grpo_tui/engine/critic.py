@@ -102,14 +102,18 @@ def _value_step(trainer: Trainer, rows: Sequence[Row], gate: Gate, learning: _Le
             padded([known(row.returns_T) for row in microbatch]),
             config.critic.value_clip,
         )
-        loss = zero_where_masked(losses_B_T, loss_mask(microbatch, batch.completion_mask_B_T)).sum() / num_tokens
+        loss = (
+            zero_where_masked(losses_B_T, loss_mask(microbatch, batch.completion_mask_B_T)).sum() / num_tokens
+        )
         loss.backward()  # type: ignore[no-untyped-call,unused-ignore]
         total += float(loss.detach())
     norm = torch.nn.utils.clip_grad_norm_(
         critic.parameters().values(), config.optim.max_grad_norm or float("inf")
     )
     if not torch.isfinite(norm):
-        raise FloatingPointError(f"the critic's gradient norm is {float(norm)}; the weights were left as they were")
+        raise FloatingPointError(
+            f"the critic's gradient norm is {float(norm)}; the weights were left as they were"
+        )
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     learning.losses.append(total)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from grpo_tui.config.schema import AlgorithmConfig
 from grpo_tui.engine.gradient import UpdateResult
 from grpo_tui.engine.rows import Row, is_on_policy
+from grpo_tui.events.records import TrustRegionReport
 
 NOTHING = 1e-12
 """Gradient norms below this are rounding."""
@@ -23,11 +24,7 @@ def explain_update(config: AlgorithmConfig, rows: Sequence[Row], result: UpdateR
     if norm <= NOTHING:
         found.append(_why_no_gradient(config, rows, result))
     elif result.trust_region is not None and not result.trust_region.accepted:
-        region = result.trust_region
-        found.append(
-            f"No update: none of {region.num_tries} points of the line search was within KL {region.kl_limit:g} and "
-            f"better (the last: KL {region.kl:.2g}, gain {region.surrogate_gain:.2g}); the weights were put back."
-        )
+        found.append(_why_rejected(result.trust_region))
     elif result.learning_rate == 0 and config.update == "gradient":
         found.append(f"Nothing moved: the learning rate is 0. The gradient is not (norm {norm:.3g}).")
     if norm > NOTHING and is_on_policy(config) and abs(result.policy_losses[-1]) < ROUNDING:
@@ -39,6 +36,15 @@ def explain_update(config: AlgorithmConfig, rows: Sequence[Row], result: UpdateR
     if masked:
         found.append(f"{masked} of {len(rows)} completions were cut at the length limit and took no part.")
     return tuple(found)
+
+
+def _why_rejected(region: TrustRegionReport) -> str:
+    if not region.num_tries:
+        return "No update: KL has no curvature along the gradient, so no step has a length."
+    return (
+        f"No update: none of {region.num_tries} points of the line search was within KL {region.kl_limit:g} and better "
+        f"(the last: KL {region.kl:.2g}, gain {region.surrogate_gain:.2g}); the weights were put back."
+    )
 
 
 def _why_no_gradient(config: AlgorithmConfig, rows: Sequence[Row], result: UpdateResult) -> str:

@@ -52,7 +52,7 @@ class UpdateResult:
 
     @property
     def kl_old(self) -> float:
-        """Mean k3 estimate of KL between the sampling policy and the policy at each gradient step."""
+        """Mean k3 estimate of KL(π_old ‖ π_θ), π_θ the policy at each gradient step."""
         return self.kl_old_sum / max(self.num_tokens, 1)
 
 
@@ -118,7 +118,8 @@ def accumulate_gradient(
         if half == 0 and len(parts) == 2:
             first_half = {name: _gradient_of(p).clone() for name, p in parameters.items()}
     if first_half:
-        result.noise.append(_noise(parameters, first_half))
+        share = len({row.group for row in parts[0]}) / len({row.group for row in minibatch})
+        result.noise.append(_noise(parameters, first_half, share))
     loss, policy_loss, kl_loss = sums.tolist()
     result.losses.append(loss)
     result.policy_losses.append(policy_loss)
@@ -149,7 +150,8 @@ def _backward(
     result.num_tokens += int(mask.sum())
     result.num_clipped_low += int(outputs.clipped_low_B_T.sum())
     result.num_clipped_high += int(outputs.clipped_high_B_T.sum())
-    result.kl_old_sum += float(masked_sum(k3(detached - inputs.old_logprobs_B_T), mask))
+    # The tokens are the old policy's, so this k3 is an unbiased estimate of KL(π_old ‖ π_θ).
+    result.kl_old_sum += float(masked_sum(k3(inputs.old_logprobs_B_T - detached), mask))
     return outputs
 
 
@@ -203,7 +205,10 @@ def _forward(
     logits = policy.logits(batch)
     anchor = logits.detach() if anchor is None else anchor
     logprobs, _ = token_logprobs(logits, batch.completion_ids_B_T, temperature=temperature)
-    return logprobs, exact_kl(logits, anchor, temperature=temperature)
+    mask = batch.completion_mask_B_T
+    # Only where tokens are: what stands in padding must not reach the backward pass.
+    kl_N = exact_kl(logits[mask], anchor[mask], temperature=temperature)
+    return logprobs, torch.zeros_like(logprobs).masked_scatter(mask, kl_N)
 
 
 def _halves(rows: Sequence[Row]) -> list[list[Row]]:
@@ -218,17 +223,20 @@ def _halves(rows: Sequence[Row]) -> list[list[Row]]:
 
 
 def _noise(
-    parameters: Mapping[str, torch.nn.Parameter], first_half: Mapping[str, Tensor]
+    parameters: Mapping[str, torch.nn.Parameter], first_half: Mapping[str, Tensor], share: float
 ) -> tuple[float, float]:
-    """Trace of the gradient's covariance, and ‖E g‖², from g = g₁ + g₂ with independent halves.
+    """Trace of the gradient's covariance, and ‖E g‖², from g = g₁ + g₂ with independent parts.
 
-    E‖g₁ − g₂‖² = tr Cov(g) when the halves are alike, and E‖g‖² = ‖E g‖² + tr Cov(g): both estimates are unbiased then
-    (compare the gradient noise scale, McCandlish et al., arXiv 1812.06162, appendix A).
+    With g₁ made of a share a of the groups: E[a (1 − a) ‖g₁/a − g₂/(1 − a)‖²] = tr Cov(g) and
+    E‖g‖² = ‖E g‖² + tr Cov(g), so both estimates are unbiased where groups enter the gradient independently (compare the
+    gradient noise scale, McCandlish et al., arXiv 1812.06162, appendix A). A denominator that the parts share
+    (``token_mean``'s number of tokens, ``batch``'s deviation, ``ema``'s first mean) makes them nearly so.
     """
     variance = squared = 0.0
     for name, parameter in parameters.items():
-        whole = _gradient_of(parameter).double()
-        variance += float((2.0 * first_half[name].double() - whole).square().sum())
+        whole, first = _gradient_of(parameter).double(), first_half[name].double()
+        apart = first / share - (whole - first) / (1.0 - share)
+        variance += share * (1.0 - share) * float(apart.square().sum())
         squared += float(whole.square().sum())
     return variance, squared - variance
 

@@ -3,14 +3,15 @@
 **Adaptive group size.** Every prompt starts with ``group_size`` completions. A group with a spread grows, round by
 round, up to ``max_group_size``; one whose rewards are all equal grows only while the chance that it will not stay so
 is above ``adaptive_doubt``. A completion is compared with those drawn up to its own round and none later
-(:mod:`grpo_tui.engine.advantages`), so the decision to go on, which depends on the earlier rounds, biases no
-advantage: an extended prompt's expected gradient keeps its direction, and only its weight grows
-(``tests/engine/test_growth.py`` enumerates it). That is so of sums; an aggregation that divides by the batch's number of
-completions or tokens divides by a number that the outcomes moved, which is a bias of the order of one prompt's share.
+(:mod:`grpo_tui.engine.advantages`), so the decision to go on, which depends on the earlier rounds, biases no advantage
+that only subtracts (``mean``, ``leave_one_out``): an extended prompt's expected gradient keeps its direction, and only its
+weight grows (``tests/engine/test_growth.py`` enumerates it). ``zscore`` and ``batch`` divide by a deviation of the same
+answers, which is a small bias with a fixed size too; aggregations that divide by the batch's number of tokens divide by a
+number that the outcomes moved, a bias of the order of one prompt's share.
 
-**Dynamic sampling** (DAPO, arXiv 2503.14476, section 3.2): groups whose rewards are all equal are replaced by groups
-of other prompts, a bounded number of times. The paper goes on until the batch is full; we go on with what there is,
-and say so.
+**Dynamic sampling** (DAPO, arXiv 2503.14476, section 3.2 and equation 11): groups that are all right or all wrong, or
+whose rewards are all equal, are replaced by groups of other prompts, a bounded number of times. The paper goes on until
+the batch is full; we go on with what there is, and say so.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ def plan_next_round(trainer: Trainer, step: int, rollout: Rollout) -> None:
     """Say what each place wants next; nothing where the rollout is complete."""
     if _grow(trainer, rollout):
         return
-    dead = [place for place in rollout.places if place.filled.degenerate]
+    dead = [place for place in rollout.places if place.filled.degenerate or place.filled.form_only]
     tries = trainer.config.groups.resample_tries
     # Where rewards are not compared inside a group, equal ones are a signal like any other.
     if not dead or not tries or trainer.config.algorithm.advantage not in GROUP_RELATIVE:
         return
     if rollout.num_tries == tries:
         rollout.notes.append(
-            f"{len(dead)} of {len(rollout.places)} groups still have equal rewards after {tries} rounds of resampling"
+            f"{len(dead)} of {len(rollout.places)} groups still teach nothing after {tries} rounds of resampling"
         )
         return
     _replace(trainer, step, rollout, dead)

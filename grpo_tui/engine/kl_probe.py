@@ -1,12 +1,13 @@
 """How far an update moved the policy: exact KL(old ‖ new) at positions of the rollout batch.
 
-The whole distribution of every position is kept from before the update, so memory bounds how many there are: all of
-them with a small vocabulary, a sample of whole completions with a large one.
+Keeping the distributions from before the update costs positions × vocabulary numbers. Where that is too much, either a
+sample of whole completions is measured (enough for a screen), or, where every position must count (TRPO's constraint),
+the old distributions are computed again, one microbatch at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -23,26 +24,56 @@ MAX_ELEMENTS = 1 << 26
 class KlProbe:
     """Made at the weights before the update; :meth:`measure` then compares the present weights with them."""
 
-    def __init__(self, trainer: Trainer, step: int, rows: Sequence[Row]) -> None:
+    def __init__(
+        self,
+        trainer: Trainer,
+        step: int,
+        rows: Sequence[Row],
+        *,
+        all_positions: bool = False,
+        adapter: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Remember the policy as it is.
+
+        Args:
+            trainer: whose policy.
+            step: seeds the sample of completions.
+            rows: the rollout batch.
+            all_positions: measure all of it, however large.
+            adapter: the present adapter, which all positions of a large batch need.
+        """
         self._trainer = trainer
         vocab = int(trainer.policy.model.config.get_text_config().vocab_size)
         budget = max(1, MAX_ELEMENTS // vocab)
-        chosen = sample_rows(rows, budget, derived_seed(trainer.config.run.seed, "kl probe", step))
+        fits = sum(row.num_tokens for row in rows) <= budget
+        if not fits and not all_positions:
+            rows = sample_rows(rows, budget, derived_seed(trainer.config.run.seed, "kl probe", step))
         limit = min(trainer.config.optim.max_tokens_per_microbatch, budget)
-        self._microbatches = split_by_tokens(chosen, limit)
-        self._before = [self._logits(microbatch) for microbatch in self._microbatches]
-        self.num_positions = sum(logits.shape[0] for logits in self._before)
+        self._microbatches = split_by_tokens(rows, limit)
+        self._adapter = adapter
+        self._before: list[Tensor] | None = None
+        if fits or not all_positions:
+            self._before = [self._logits(microbatch) for microbatch in self._microbatches]
+        self.num_positions = sum(row.num_tokens for row in rows)
 
     def measure(self) -> float:
         """Mean KL(π_before ‖ π_now) in nats a token."""
         temperature = self._trainer.config.sampling.temperature
         total = 0.0
-        for microbatch, before in zip(self._microbatches, self._before, strict=True):
+        for place, microbatch in enumerate(self._microbatches):
+            now = self._logits(microbatch)
             with torch.no_grad():
-                kl_N = exact_kl(before, self._logits(microbatch), temperature=temperature)
+                kl_N = exact_kl(self._logits_before(place), now, temperature=temperature)
             # A KL is never negative; the rounding of its sum can be.
             total += float(kl_N.double().clamp(min=0.0).sum())
         return total / self.num_positions
+
+    def _logits_before(self, place: int) -> Tensor:
+        if self._before is not None:
+            return self._before[place]
+        assert self._adapter is not None, "a batch too large to remember is measured against its adapter"
+        with self._trainer.policy.weights(self._adapter):
+            return self._logits(self._microbatches[place])
 
     @torch.no_grad()
     def _logits(self, rows: Sequence[Row]) -> Tensor:

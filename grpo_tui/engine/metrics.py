@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from grpo_tui.engine.agreement import agreement
 from grpo_tui.engine.gradient import UpdateResult
 from grpo_tui.engine.growth import tokens_saved
 from grpo_tui.engine.report import report_update
@@ -36,6 +37,7 @@ def measure_step(
     rewards = np.array([completion.reward or 0.0 for completion in completions])
     num_tokens = sum(completion.num_tokens for completion in completions)
     verdicts = Counter(str(completion.verdict) for completion in completions)
+    agreed, num_pairs = agreement(groups)
     sample_seconds = seconds_by_phase.get(Phase.SAMPLE, 0.0)
     return StepMetrics(
         step=step,
@@ -74,6 +76,8 @@ def measure_step(
         num_resampled_groups=rollout.num_resampled_groups,
         num_tokens_saved=tokens_saved(groups, trainer.config.groups.max_group_size),
         num_masked_completions=sum(not row.trains for row in rows),
+        agreement=agreed,
+        num_agreement_pairs=num_pairs,
         update=report_update(trainer, rows, groups, result, kl_ref),
     )
 

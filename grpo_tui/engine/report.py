@@ -26,7 +26,9 @@ def emit_token_weights(trainer: Trainer, step: int, rows: Sequence[Row]) -> None
     """Tell what the update did with every token; nothing where there was none."""
     if any(row.weight_T is None for row in rows):
         return
-    ratios = () if is_on_policy(trainer.config.algorithm) else nested(rows, _arrays(rows, lambda r: r.ratio_T))
+    ratios = (
+        () if is_on_policy(trainer.config.algorithm) else nested(rows, _arrays(rows, lambda r: r.ratio_T))
+    )
     trainer.emit(
         TokensWeighed(
             time=time.time(),
@@ -57,7 +59,9 @@ def report_update(
     kl_old = None if is_on_policy(config) else _kl_old(rows)
     noise = np.array(result.noise).mean(axis=0).tolist() if result.noise else [None, None]
     return UpdateReport(
-        ratio_quantiles={} if is_on_policy(config) else _quantiles([row.ratio_T for row in rows if row.trains]),
+        ratio_quantiles={}
+        if is_on_policy(config)
+        else _quantiles([row.ratio_T for row in rows if row.trains]),
         clip_fraction_low=result.num_clipped_low / tokens,
         clip_fraction_high=result.num_clipped_high / tokens,
         kl_ref_worst=_worst(trainer, rows, kl_ref),
@@ -97,7 +101,7 @@ def _kl_old(rows: Sequence[Row]) -> list[FloatArray] | None:
     for row in rows:
         if row.last_logprobs_T is None or row.old_logprobs_T is None:
             return None
-        found.append(k3(row.last_logprobs_T - row.old_logprobs_T).float().cpu().numpy())
+        found.append(k3(row.old_logprobs_T - row.last_logprobs_T).float().cpu().numpy())
     return found
 
 

@@ -39,7 +39,7 @@ class Row:
     values_T: Tensor | None = None
     """V of the state before each token, by the critic as it was before the update."""
     returns_T: Tensor | None = None
-    """What the critic learns to predict: advantage + value."""
+    """What the critic learns to predict."""
     ref_logprobs_T: Tensor | None = None
     old_logprobs_T: Tensor | None = None
     """None when on-policy: the update's own first pass gives them."""

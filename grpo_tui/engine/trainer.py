@@ -119,16 +119,17 @@ class Trainer:
         except BaseException:
             reward.close()
             raise
-        critic = None
+        critic, critic_optimizer = None, None
         if config.algorithm.advantage == "gae":
             say("adding critic", f"LoRA rank {config.model.lora_rank} and a value head")
             critic = Critic(policy, seed=derived_seed(config.run.seed, "critic"))
+            critic_optimizer = make_optimizer(config, critic.parameters(), config.critic.value_lr)
         return cls(
             config=config,
             policy=policy,
             optimizer=make_optimizer(config, policy.trainable_parameters(), config.optim.lr),
             critic=critic,
-            critic_optimizer=critic and make_optimizer(config, critic.parameters(), config.critic.value_lr),
+            critic_optimizer=critic_optimizer,
             prompts=prompts,
             held_out=held_out,
             order=ProblemOrder(len(prompts), config.run.seed, config.data.shuffle),

@@ -1,13 +1,14 @@
 """TRPO's update of the adapter (Schulman et al., arXiv 1502.05477, section 6 and appendix C).
 
 Maximise the surrogate Σ w ρ A within mean exact KL(π_old ‖ π_θ) ≤ δ: the step's direction solves (F + λI) s = g by
-conjugate gradient on products with the Fisher matrix, its length makes the quadratic model of KL equal δ, and a
-backtracking line search takes the first point at which the *measured* KL is within δ and the surrogate has risen. Where
-none is, the weights are put back bitwise.
+conjugate gradient on products with the Fisher matrix, its length makes the damped quadratic model of KL, ½ sᵀ(F + λI)s,
+equal δ, and a backtracking line search takes the first point at which the *measured* KL over every position of the
+rollout batch is within δ and the surrogate has risen. Where none is, the weights are put back bitwise.
 
 Deviations from the paper: the baseline is the group's mean, so no critic is needed; F is taken over a sample of
-completions (``trust_region.fisher_tokens``); λ is a share of F's curvature along g, not a constant, because the scale
-of LoRA's curvature depends on rank and alpha. λ > 0 is mandatory: with B = 0, as an adapter begins, F is 0 on every A.
+completions (``trust_region.fisher_tokens``; the constraint is not); λ is a share of F's curvature along g, not a
+constant, because the scale of LoRA's curvature depends on rank and alpha. Without λ, F is nearly singular and conjugate
+gradient does not settle in ten products; with it the step is shorter than δ allows, by about a half.
 
 The model is in eval mode (no dropout), float32, with attention that can be differentiated twice.
 """
@@ -39,7 +40,6 @@ def trust_region_step(
     gate: Gate,
     result: UpdateResult,
     adapter: Mapping[str, Tensor],
-    probe: KlProbe,
 ) -> None:
     """Move the adapter within the trust region, or not at all.
 
@@ -50,7 +50,6 @@ def trust_region_step(
         gate: asked between microbatches, products and tries.
         result: takes what is measured.
         adapter: the adapter as it is now, to go back to.
-        probe: measures KL from these weights.
     """
     config = trainer.config.trust_region
     size = batch_size(trainer, rows, rows)
@@ -63,6 +62,7 @@ def trust_region_step(
     result.grad_norms.append(norm)
     trainer.optimizer.zero_grad(set_to_none=True)
     step_N = _full_step(trainer, step, rows, gate, -gradient_N)
+    probe = KlProbe(trainer, step, rows, all_positions=True, adapter=adapter)
     for row in rows:  # ρ of the line search is against these weights
         row.old_logprobs_T = row.first_logprobs_T
     start = _surrogate(trainer, rows, size, adapter)
@@ -73,18 +73,23 @@ def trust_region_step(
         _add(parameters, scale * step_N)
         return Trial(scale, probe.measure(), _surrogate(trainer, rows, size, adapter) - start)
 
-    best, trials = line_search(measure, config.kl_limit, config.line_search_shrink, config.line_search_steps)
+    best, trials = None, [Trial(0.0, 0.0, 0.0)]
+    if step_N.any():
+        best, trials = line_search(
+            measure, config.kl_limit, config.line_search_shrink, config.line_search_steps
+        )
     if best is None:
         trainer.policy.load_adapter_state(adapter)
     else:
         result.num_optimizer_steps += 1
     shown = best or trials[-1]
+    result.kl_step, result.kl_step_positions = best.kl if best else 0.0, probe.num_positions
     result.trust_region = TrustRegionReport(
         accepted=best is not None,
         kl=shown.kl,
         kl_limit=config.kl_limit,
         surrogate_gain=shown.gain,
-        num_tries=len(trials),
+        num_tries=len(trials) if step_N.any() else 0,
         scale=best.scale if best else 0.0,
         num_positions=probe.num_positions,
         step_norm=float(step_N.norm()),
@@ -92,7 +97,7 @@ def trust_region_step(
 
 
 def _full_step(trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate, ascent_N: Tensor) -> Tensor:
-    """s of length √(2δ / sᵀ(F + λI)s) along (F + λI)⁻¹ g."""
+    """The step s of length √(2δ / sᵀ(F + λI)s) along (F + λI)⁻¹ g."""
     config = trainer.config.trust_region
     seed = derived_seed(trainer.config.run.seed, "fisher", step)
     fisher = fisher_product(trainer, sample_rows(rows, config.fisher_tokens, seed))
@@ -110,7 +115,7 @@ def _full_step(trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate, asc
 
 
 def fisher_product(trainer: Trainer, rows: Sequence[Row]) -> Callable[[Tensor], Tensor]:
-    """v ↦ F v, with F the Hessian of mean exact KL(π_old ‖ π_θ) at θ = θ_old, by differentiating twice.
+    """The product v ↦ F v, with F the Hessian of mean exact KL(π_old ‖ π_θ) at θ = θ_old, by differentiating twice.
 
     The graph of the first derivative is kept for as long as the function is.
     """
@@ -145,10 +150,12 @@ def fisher_product(trainer: Trainer, rows: Sequence[Row]) -> Callable[[Tensor], 
 def _surrogate(
     trainer: Trainer, rows: Sequence[Row], size: BatchSize, old_adapter: Mapping[str, Tensor]
 ) -> float:
-    """−loss over the whole rollout batch at the present weights, in float64."""
+    """−loss over the whole rollout batch at the present weights, microbatches added in float64."""
     total = 0.0
     for microbatch in split_by_tokens(rows, trainer.config.optim.max_tokens_per_microbatch):
-        total -= float(policy_gradient_loss(loss_inputs(trainer, microbatch, size, old_adapter)).loss.double())
+        total -= float(
+            policy_gradient_loss(loss_inputs(trainer, microbatch, size, old_adapter)).loss.double()
+        )
     return total
 
 
@@ -161,7 +168,7 @@ def _flat(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def _split_like(vector_N: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
-    pieces = vector_N.split([p.numel() for p in parameters])
+    pieces = torch.split(vector_N, [p.numel() for p in parameters])
     return [piece.view_as(p) for piece, p in zip(pieces, parameters, strict=True)]
 
 

@@ -44,10 +44,8 @@ def why_skip(trainer: Trainer, step: int, rows: Sequence[Row]) -> str:
         return f"the critic warms up (step {step} of {total}): the policy is frozen"
     if not any(row.trains for row in rows):
         return "every completion was cut at the length limit, and such completions are masked"
-    # KL to the policy that sampled has value 0 and gradient 0 at that very policy.
-    pulls = config.beta > 0 and config.kl_in == "loss" and not (
-        config.kl_anchor == "old" and is_on_policy(config)
-    )
+    # KL to the policy that sampled pulls only once something else has moved the weights.
+    pulls = config.beta > 0 and config.kl_in == "loss" and config.kl_anchor == "ref"
     if not pulls and not any(row.has_signal for row in rows):
         if all(row.reward == rows[0].reward for row in rows):
             return "all rewards are equal, so every advantage is 0 and the gradient is exactly 0"
@@ -59,22 +57,17 @@ def _move(
     trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate, result: UpdateResult, snapshot: Snapshot
 ) -> None:
     if not result.skipped:
-        probe = KlProbe(trainer, step, rows) if _wants_probe(trainer) else None
-        if trainer.config.algorithm.update == "trust_region":
-            assert probe is not None
-            trust_region_step(trainer, step, rows, gate, result, snapshot.adapter, probe)
+        config = trainer.config.algorithm
+        if config.update == "trust_region":
+            trust_region_step(trainer, step, rows, gate, result, snapshot.adapter)
         else:
+            probe = KlProbe(trainer, step, rows) if config.measure_kl_step else None
             with trainer.policy.training_mode():
                 _gradient_steps(trainer, step, rows, gate, result, snapshot)
-        if probe is not None:
-            result.kl_step, result.kl_step_positions = probe.measure(), probe.num_positions
+            if probe is not None:
+                result.kl_step, result.kl_step_positions = probe.measure(), probe.num_positions
     if trainer.critic is not None:
         result.critic = update_critic(trainer, step, rows, gate)
-
-
-def _wants_probe(trainer: Trainer) -> bool:
-    config = trainer.config.algorithm
-    return config.measure_kl_step or config.update == "trust_region"
 
 
 def _gradient_steps(

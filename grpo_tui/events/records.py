@@ -208,7 +208,7 @@ class TrustRegionReport:
     scale: float
     """Share of the full step that was taken; 0 where none was."""
     num_positions: int
-    """Positions that ``kl`` was measured at: all, or a sample where the vocabulary is too large for all."""
+    """Positions that ``kl`` was measured at: all of the rollout batch."""
     step_norm: float
     """Length of the full step, over all adapter weights."""
 
@@ -223,7 +223,7 @@ class UpdateReport:
     clip_fraction_high: float = 0.0
     kl_ref_worst: WorstToken | None = None
     kl_old_worst: WorstToken | None = None
-    """By |ℓ − ℓ°|'s k3, at the step's last gradient step."""
+    """By the k3 estimate of KL(π_old ‖ π_θ), at the step's last gradient step."""
     grad_norm_by_module: Mapping[str, float] = field(default_factory=dict)
     """Mean over gradient steps, before clipping, by adapted module (both LoRA matrices together)."""
     advantage_std: float = 0.0
@@ -266,7 +266,7 @@ class StepMetrics:
     kl_ref: float | None
     """Mean over all sampled tokens of the k3 estimate, None where not measured."""
     kl_old: float
-    """Mean k3 estimate between the policy after sampling and the policy at each gradient step."""
+    """Mean k3 estimate of KL(π_old ‖ π_θ), π_old the policy that sampled, π_θ the one at each gradient step."""
     entropy: float
     """Mean entropy of the sampling distribution over sampled tokens, nats."""
     loss: float

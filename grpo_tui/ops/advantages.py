@@ -2,7 +2,7 @@
 
 Formulas: ALGORITHMS.md, table "Advantage". ``zscore`` is DeepSeekMath (arXiv 2402.03300, section 4.1.2) with a
 Bessel-corrected deviation and a stabiliser, as in TRL; ``mean`` is Dr. GRPO (arXiv 2503.20783); ``leave_one_out``
-is RLOO (arXiv 2402.14740, equation 4); ``batch`` is TRL's ``scale_rewards="batch"``; ``none`` and ``ema`` are
+is RLOO (arXiv 2402.14740); ``batch`` is TRL's ``scale_rewards="batch"``; ``none`` and ``ema`` are
 REINFORCE (Williams 1992) without and with a running baseline.
 
 Groups may differ in size: ``present_P_G`` tells which slots of the rectangle hold a completion. Absent slots may
@@ -76,7 +76,8 @@ def compute_advantages(
             ``baseline`` instead of the group.
         rewards_P_G: rewards.
         present_P_G: which slots hold a completion; None: all.
-        baseline: what ``ema`` subtracts: a number that does not depend on these rewards.
+        baseline: what ``ema`` subtracts: should not depend on these rewards. In a run's first step it is their own
+            mean, for want of another, which shrinks the expected gradient by 1/N and keeps its direction.
 
     Raises:
         ValueError: no such advantage (``gae`` needs values: see :mod:`grpo_tui.ops.values`).

@@ -15,6 +15,7 @@ class BatchSize(NamedTuple):
     """What the denominators need to know of the whole minibatch, of which a microbatch is a part."""
 
     num_sequences: int
+    """M: all rows, those that are masked as a whole (truncated ones) too, as in TRL; they are in no token count."""
     num_tokens: float
     """This minibatch's even share of the whole rollout batch's tokens: ``token_mean`` divides by it."""
     max_length: int

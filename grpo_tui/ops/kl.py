@@ -6,7 +6,10 @@ k1 = u, k2 = u²/2, k3 = e^{−u} + u − 1, k3_ratio = ρ · k3.
 As *values* k1 and k3 are unbiased under the policy. As *losses* they differ: the expected gradient of k1 is 0,
 k2 and k3_ratio have the gradient of the reverse KL that is meant, and k3 put straight into the loss, as
 DeepSeekMath does (arXiv 2402.03300, equation 4), has the gradient of the other direction. The tests show each
-by exact enumeration.
+by exact enumeration. All of that is for tokens drawn by the present policy; after the first gradient step of a batch
+they are the old policy's, and k3_ratio (as in DeepSeek-V3.2, arXiv 2512.02556) alone, whose ρ corrects for it, stays exact.
+Every one is the KL at each position with the tokens before it held fixed: what a change of those would do to KL is in
+none of them, only in KL paid in the reward.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 LOG_WEIGHT_LIMIT = 20.0
-"""VESPO's bound on |log w|: beyond it the weight is 0 in float32 anyway, and its parts would overflow."""
+"""VESPO's bound on |log w|: beyond it the weight is next to nothing anyway, and its parts would overflow."""
 
 
 class PolicyTerm(NamedTuple):

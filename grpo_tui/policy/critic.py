@@ -67,16 +67,16 @@ class Critic:
         """
         input_ids = torch.cat([batch.prompt_ids_B_P, batch.completion_ids_B_T], dim=1)
         mask = torch.cat([batch.prompt_mask_B_P, batch.completion_mask_B_T], dim=1)
-        output = self._policy.model(
+        # The model under its language-model head: the last hidden state is all that is kept, and no logits are made.
+        backbone = self._policy.model.get_base_model().base_model
+        output = backbone(
             input_ids=input_ids,
             attention_mask=mask.long(),
             position_ids=positions(mask),
             use_cache=False,
-            output_hidden_states=True,
-            logits_to_keep=1,
         )
         length = batch.completion_ids_B_T.shape[1]
-        states = output.hidden_states[-1][:, -(length + 1) : -1]
+        states = output.last_hidden_state[:, -(length + 1) : -1]
         values: Tensor = self.head(states.float()).squeeze(-1)
         return values
 

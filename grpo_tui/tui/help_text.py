@@ -77,8 +77,8 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
     (
         "agrees",
         "share of (right, wrong) pairs of a group",
-        "How often the reward model gives the right response more, ties one half; n pairs. Falling while the reward "
-        "rises: the policy learns to please the model, not to be right.",
+        "How often the reward model gives the right response more, ties one half; n pairs. Near 50% it pays noise: "
+        "then watch whether accuracy falls while the reward rises.",
     ),
     ("held-out", "accuracy, 95 % Wilson interval", "Greedy answers to problems that are never trained on."),
     (

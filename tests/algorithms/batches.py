@@ -99,6 +99,7 @@ class Batch:
         self.old_logits, self.ref_logits = self.logits + noise
         self.advantages = f64([[1.0], [-0.5], [2.0], [-1.0], [0.0], [-2.0]])
         self.token_advantages = torch.randn(6, 4, dtype=F64, generator=generator)
+        self.paddings: list[Tensor] = []
 
     def loss_and_gradient(
         self,
@@ -130,6 +131,9 @@ class Batch:
             outputs = self._microbatch(config, logits, part, extra_padding, left, on_policy, junk)
             outputs.loss.backward()  # type: ignore[no-untyped-call,unused-ignore]
             total += outputs.loss.item()
+            # A model's padded slots hang on its weights: no gradient may reach them, NaN least of all.
+            assert all(padding.grad is None or (padding.grad == 0).all() for padding in self.paddings)
+            self.paddings.clear()
         assert logits.grad is not None
         return total, logits.grad
 
@@ -155,7 +159,9 @@ class Batch:
             mask = mask.flip(1)
 
         def rectangle(values: Tensor) -> Tensor:
-            return torch.full(mask.shape, junk, dtype=F64).masked_scatter(mask, values[source])
+            padding = torch.full(mask.shape, junk, dtype=F64, requires_grad=values.requires_grad)
+            self.paddings.append(padding)
+            return padding.masked_scatter(mask, values[source])
 
         logprobs, old, ref = (
             token_logprobs(source_logits[part], self.tokens[part])[0]

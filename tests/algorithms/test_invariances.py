@@ -17,7 +17,7 @@ def batch() -> Batch:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_order_padding_and_split_change_nothing(batch: Batch, name: str) -> None:
-    # Seen to fail with: M counted from the rows given; padding not zeroed in ℓ, ℓ°, ℓʳ or A; the padded width as length.
+    # Seen to fail with: M counted from the rows given; padding not zeroed in ℓ, ℓ° or A; the padded width as length.
     for aggregation in AGGREGATIONS:
         # KL in the loss too, whatever the name, so that its padding and its weights are seen.
         config = algorithm(name, beta=0.3, kl_in="loss", kl_estimator="k3_ratio", aggregation=aggregation)
@@ -43,7 +43,7 @@ def test_order_padding_and_split_change_nothing(batch: Batch, name: str) -> None
 @pytest.mark.parametrize("anchor", ["ref", "old"])
 @pytest.mark.parametrize("estimator", ["k1", "k2", "k3", "exact"])
 def test_junk_in_padding_does_not_reach_any_estimator(batch: Batch, estimator: str, anchor: str) -> None:
-    # Seen to fail with: the anchor's padding not zeroed; the exact KL's padding not zeroed.
+    # Seen to fail with: the padding of the KL term not zeroed.
     config = algorithm("grpo", beta=0.3, kl_estimator=estimator, kl_anchor=anchor)
     loss, gradient = batch.loss_and_gradient(config)
     for junk in (NAN, INF, -INF, 5.0):

@@ -49,24 +49,30 @@ def test_measurements_are_detached(name: str) -> None:
     assert outputs.loss.requires_grad
 
 
-@pytest.mark.parametrize(("estimator", "anchor"), [("k3", "ref"), ("exact", "ref"), ("exact", "old")])
-def test_without_what_kl_needs_there_is_no_kl_term(estimator: str, anchor: str) -> None:
-    # Seen to fail with: None handed on to the estimator.
+@pytest.mark.parametrize(
+    ("estimator", "anchor", "missing"),
+    [
+        ("k3", "ref", "ref_logprobs_B_T"),
+        ("exact", "ref", "exact_kl_B_T"),
+        ("exact", "old", "exact_kl_B_T"),
+    ],
+)
+def test_a_kl_term_without_what_it_needs_is_an_error(estimator: str, anchor: str, missing: str) -> None:
+    # Seen to fail with: no KL term where there is no anchor, without a word.
     logprobs = f64([[-1.0]]).requires_grad_()
-    outputs = policy_gradient_loss(
-        LossInputs(
-            config=algorithm("grpo", beta=0.5, kl_estimator=estimator, kl_anchor=anchor),
-            logprobs_B_T=logprobs,
-            old_logprobs_B_T=logprobs.detach(),
-            ref_logprobs_B_T=None,
-            advantages=f64([[2.0]]),
-            mask_B_T=torch.ones(1, 1, dtype=torch.bool),
-            weights_B_T=torch.ones(1, 1, dtype=F64),
-            kl_weights_B_T=torch.ones(1, 1, dtype=F64),
-        )
+    inputs = LossInputs(
+        config=algorithm("grpo", beta=0.5, kl_estimator=estimator, kl_anchor=anchor),
+        logprobs_B_T=logprobs,
+        old_logprobs_B_T=logprobs.detach(),
+        ref_logprobs_B_T=None,
+        advantages=f64([[2.0]]),
+        mask_B_T=torch.ones(1, 1, dtype=torch.bool),
+        weights_B_T=torch.ones(1, 1, dtype=F64),
+        kl_weights_B_T=torch.ones(1, 1, dtype=F64),
     )
-    assert outputs.loss.item() == -2.0
-    assert outputs.kl_loss.item() == 0.0
+    with pytest.raises(ValueError, match=missing):
+        policy_gradient_loss(inputs)
+    assert policy_gradient_loss(replace(inputs, config=algorithm("grpo", beta=0.0))).loss.item() == -2.0
 
 
 def test_kl_to_old_needs_no_reference() -> None:
@@ -116,7 +122,7 @@ def _moved(name: str, row: int, token: int, step: float) -> float:
     logprobs = start.clone()
     logprobs[row, token] += step
     mask = RATIOS == RATIOS
-    config = algorithm(name)
+    config = algorithm(name, beta=0.0)
     outputs = policy_gradient_loss(
         LossInputs(
             config=config,
@@ -136,7 +142,7 @@ def _moved(name: str, row: int, token: int, step: float) -> float:
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("cispo", "vespo")])
 def test_effective_weights_against_finite_differences(name: str) -> None:
     """Of all terms without a stop-gradient: the coupling of tokens through a sequence's ratio is in them."""
-    # Seen to fail with: the ratio of a sequence detached; a gradient of the whole loss.
+    # Seen to fail with: the mean ratio with the gradient of the product; a gradient of the whole loss.
     worked = Worked(algorithm(name), [[-1.0], [2.0], [0.5]])
     weights = effective_weights(worked.outputs, worked.logprobs)
     assert weights.abs().max() > 1e-2

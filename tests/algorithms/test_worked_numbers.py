@@ -21,14 +21,15 @@ ROWS: dict[str, tuple[float, list[list[float]]]] = {
         [[0.02 / 9, -1 / 9, -0.7055 / 9], [0.02 / 6, 3.26 / 6, 0.0], [-0.49 / 3, 0.0, 0.0]],
     ),
     # ρ of whole answers, and one weight 1 for each answer: −1.331 + 1.62 − 0.45 = −0.161. Every token of an answer has
-    # the gradient of its −ρA. KL to old, u = ln ρ: k3 = 1/ρ + ln ρ − 1 = 0.19314718, 0, 0.09541296 | 0.30685282,
-    # 0.09971010 | 0.00575060, summed 0.70087366; gradient 1 − 1/ρ: 0.5, 0, −0.50262960 | −1, 0.38271605 | −0.11111111.
+    # the gradient of its −ρA. KL to old, u = ln ρ of the token: ρ k3 = 1 + ρ ln ρ − ρ = 0.38629436, 0, 0.06349733 |
+    # 0.15342641, 0.16153036 | 0.00517554, summed 0.76992400; gradient ρ ln ρ: 1.38629436, 0, −0.27100267 | −0.34657359,
+    # 0.78153036 | −0.09482446. A token's KL weighs 1.
     "grpo_basic": (
-        -0.161 + 0.04 * 0.70087366,
+        -0.161 + 0.04 * 0.76992400,
         [
-            [-1.331 + 0.04 * 0.5, -1.331, -1.331 - 0.04 * 0.50262960],
-            [1.62 - 0.04, 1.62 + 0.04 * 0.38271605, 0.0],
-            [-0.45 - 0.04 * 0.11111111, 0.0, 0.0],
+            [-1.331 + 0.04 * 1.38629436, -1.331, -1.331 - 0.04 * 0.27100267],
+            [1.62 - 0.04 * 0.34657359, 1.62 + 0.04 * 0.78153036, 0.0],
+            [-0.45 - 0.04 * 0.09482446, 0.0, 0.0],
         ],
     ),
     # 1/(3 · 10) each
@@ -84,12 +85,7 @@ ONE_OF_FOUR = {
 }
 
 
-def test_every_algorithm_is_worked() -> None:
-    # Seen to fail with: an algorithm added to the table.
-    assert set(ROWS) == set(NAMES)
-
-
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", NAMES)
 def test_value_and_gradient_by_hand(name: str) -> None:
     # Seen to fail with: the sign of the policy term; β left out; the ratio always that of the token.
     loss, gradient = ROWS[name]

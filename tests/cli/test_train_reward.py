@@ -14,7 +14,7 @@ from grpo_tui.reward_model import training
 from rewards.base import Sample
 from rewards.learned import LearnedReward
 from tests.cli.support import Command
-from tests.engine.support import SMALL
+from tests.engine.support import SMALL, small_options
 from tests.reward_model.support import RIGHT, WRONG, group_of, record_run, wordy
 from tests.support.reward_models import save_reward_model
 
@@ -194,3 +194,18 @@ def test_a_run_whose_reward_model_is_not_there(grpo_tui: Command, tmp_path: Path
     assert (answer.code, answer.out) == (2, "")
     [line] = answer.errors
     assert "grpo-tui train-reward RUN" in line
+
+
+def test_a_reward_model_that_only_measures_changes_nothing(
+    grpo_tui: Command, run_dir: Path, tmp_path: Path
+) -> None:
+    options = small_options("run.steps=2")
+    measured = [
+        *options,
+        *("--set", "reward.weights.learned=0", "--set", f"reward.learned_model={run_dir.parent / 'model'}"),
+    ]
+    without = grpo_tui("train", *options, "--json", "--out", tmp_path / "without")
+    within = grpo_tui("train", *measured, "--json", "--out", tmp_path / "within")
+    assert (without.code, within.code) == (0, 0), within.err
+    assert within.hashes == without.hashes
+    assert "learned" in within.steps[1]["component_means"]

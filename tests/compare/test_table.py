@@ -105,6 +105,11 @@ def test_shared_cores_are_told(comparison: Comparison) -> None:
     assert "their times are not those of a run alone" in text
 
 
+def test_a_busy_machine_is_told(comparison: Comparison) -> None:
+    text = to_markdown(replace(comparison, machine={**MACHINE, "load_at_start": 1.74}))
+    assert "Other programs kept 1.7 cores busy when the comparison began" in text
+
+
 def test_before_the_first_run_there_is_a_setting_and_no_table(tmp_path: Path) -> None:
     text = to_markdown(prepare(terms("grpo"), tmp_path, jobs=1))
     assert "1,000 generated tokens a run" in text

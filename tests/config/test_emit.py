@@ -58,8 +58,8 @@ def values_of(setting: Setting) -> st.SearchStrategy[Any]:
             return TEXT if setting.key in FREE_TEXT else st.just(setting.default)
 
 
-TIED = ("algorithm.num_minibatches", "optim.warmup_steps", "reward.learned_model")
-"""Settings that others bound, or without which others do not go; they keep their defaults here."""
+TIED = ("algorithm.num_minibatches", "optim.warmup_steps")
+"""Settings that others bound; they keep their defaults here."""
 
 
 @st.composite

@@ -27,7 +27,11 @@ from grpo_tui.config import (
         (("reward.weights.math=0",), "reward.weights", "all 0"),
         (("reward.weights={}",), "reward.weights", "at least one reward"),
         (("reward.weights={' ' = 1}",), "reward.weights", "without a name"),
-        (("reward.weights.learned=1",), "reward.learned_model", "train a model with: grpo-tui train-reward RUN"),
+        (
+            ("reward.weights.learned=1",),
+            "reward.learned_model",
+            "train a model with: grpo-tui train-reward RUN",
+        ),
         (("reward.weights.learned=0",), "reward.learned_model", "is empty"),
         (("prompt_template=no place",), "data.prompt_template", "must hold {prompt}"),
         (("answer_field=prompt",), "data.answer_field", "the column of the prompt as well"),

@@ -52,3 +52,9 @@ def signals(samples: Sequence[Sample]) -> list[float]:
         for number in numbers.split(","):
             os.kill(os.getpid(), int(number))
     return letters(samples)
+
+
+def half_dead(samples: Sequence[Sample]) -> list[float]:
+    """Equal rewards for every problem whose question has an even sum of letters; for the others like ``letters``."""
+    dead = sum(map(ord, samples[0].prompt)) % 2 == 0
+    return [0.5] * len(samples) if dead else letters(samples)

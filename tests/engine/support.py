@@ -32,6 +32,7 @@ CONSTANT = f"{REWARDS_FILE}:constant"
 ALTERNATING = f"{REWARDS_FILE}:alternating"
 BREAKS = f"{REWARDS_FILE}:breaks_while_told"
 SIGNALS = f"{REWARDS_FILE}:signals"
+HALF_DEAD = f"{REWARDS_FILE}:half_dead"
 
 SMALL = (
     "model.device=cpu",

@@ -123,7 +123,7 @@ def test_k3_ratio_stays_exact_off_policy(exact: Enumerated) -> None:
 
 @given(st.floats(-80, 80, width=32))
 def test_k3_is_never_negative(u: float) -> None:
-    # Seen to fail with: the clamp at 0 left out.
+    # Seen to fail with: exp(−u) − 1 instead of expm1, and no clamp at 0.
     assert k3(torch.tensor(u, dtype=torch.float32)).item() >= 0.0
     assert k3(torch.tensor(u, dtype=torch.float64)).item() >= 0.0
 

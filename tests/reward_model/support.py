@@ -47,7 +47,9 @@ def group_of(
     return GroupRecord(index=index, problem=problem, completions=tuple(completions))
 
 
-def record_run(run_dir: Path, steps: Sequence[Sequence[GroupRecord]], config: RunConfig | None = None) -> Path:
+def record_run(
+    run_dir: Path, steps: Sequence[Sequence[GroupRecord]], config: RunConfig | None = None
+) -> Path:
     """A run file with these groups, as the engine would have written it."""
     with RunWriter.create(run_dir, to_toml(config or RunConfig())) as writer:
         for event in opening(total_steps=len(steps)):
@@ -84,8 +86,6 @@ def sums(count: int, *, wrong_first: bool = False) -> list[GroupRecord]:
 def wordy(count: int) -> list[Answers]:
     """Problems whose right answer says yes and whose wrong one says no: a model that reads can learn it."""
     return [
-        Answers(
-            question=f"Is {n} + {n} = {2 * n}?", right=(f"Yes, {2 * n}.",), wrong=(f"No, {2 * n + 1}.",)
-        )
+        Answers(question=f"Is {n} + {n} = {2 * n}?", right=(f"Yes, {2 * n}.",), wrong=(f"No, {2 * n + 1}.",))
         for n in range(count)
     ]

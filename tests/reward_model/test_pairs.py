@@ -36,9 +36,7 @@ def test_equal_texts_count_once_and_what_is_not_known_not_at_all() -> None:
 def test_answers_of_one_question_come_together_whatever_the_step_or_id() -> None:
     first = group_of("2 + 2", [("4", RIGHT), ("four", RIGHT)], index=1)
     second = group_of(" 2 + 2\n", [("5", WRONG), ("4", RIGHT)], index=2)
-    assert from_groups([first, second]) == (
-        Answers(question="2 + 2", right=("4", "four"), wrong=("5",)),
-    )
+    assert from_groups([first, second]) == (Answers(question="2 + 2", right=("4", "four"), wrong=("5",)),)
 
 
 def test_a_text_that_was_right_once_and_wrong_once_is_left_out() -> None:

@@ -92,9 +92,7 @@ def test_any_thread_may_call(folder: Path) -> None:
     samples = [sample(text) for text in TEXTS]
     expected = values(reward.score(samples))
     found: list[list[float]] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(values(reward.score(samples)))) for _ in range(4)
-    ]
+    threads = [threading.Thread(target=lambda: found.append(values(reward.score(samples)))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

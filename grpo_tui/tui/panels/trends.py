@@ -50,7 +50,9 @@ PAID_BY_A_MODEL: tuple[tuple[str, Measure, Callable[[float | None], str], str], 
 
 def _explained_variance(m: StepMetrics) -> float | None:
     critic = m.update.critic if m.update is not None else None
-    return critic.explained_variance if critic is not None and math.isfinite(critic.explained_variance) else None
+    return (
+        critic.explained_variance if critic is not None and math.isfinite(critic.explained_variance) else None
+    )
 
 
 def _kl_step(m: StepMetrics) -> float | None:
