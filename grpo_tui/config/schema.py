@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-
 ALGORITHM_NAMES = (
     "grpo",
     "grpo_basic",

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from grpo_tui.config.schema import RewardConfig, RunConfig
+from grpo_tui.config.schema import RunConfig
 from grpo_tui.data.order import ProblemOrder
 from grpo_tui.data.problem import DataError, Problem
 from grpo_tui.data.render import check_length, encode_prompt, render_prompt
