@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 DEFAULT_ALGORITHMS = "reinforce,rloo,ppo,trpo,grpo,dr_grpo"
-DEFAULT_TOKENS = 60_000
+DEFAULT_TOKENS = 40_000
 DEFAULT_SWEEP = "1/3,1,3"
 
 DESCRIPTION = """\
@@ -70,7 +70,7 @@ def add_compare(commands: Any) -> argparse.ArgumentParser:
         "--sweep-tokens",
         type=_whole(1, 10**12),
         metavar="N",
-        help="tokens of each run of the sweep (default: half of --tokens)",
+        help="tokens of each run of the sweep (default: three fifths of --tokens)",
     )
     compare.add_argument("--preset", metavar="NAME", help="as in train: tiny (default), gsm8k, math …")
     compare.add_argument(

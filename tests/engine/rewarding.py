@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rewards.base import Explanation, Sample, Score, Verdict
@@ -58,3 +59,8 @@ def half_dead(samples: Sequence[Sample]) -> list[float]:
     """Equal rewards for every problem whose question has an even sum of letters; for the others like ``letters``."""
     dead = sum(map(ord, samples[0].prompt)) % 2 == 0
     return [0.5] * len(samples) if dead else letters(samples)
+
+
+def form_only(samples: Sequence[Sample]) -> list[Score]:
+    """All wrong, and paid unequally all the same."""
+    return [replace(_judge(False), value=place / 10) for place, _ in enumerate(samples)]

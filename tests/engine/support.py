@@ -33,6 +33,7 @@ ALTERNATING = f"{REWARDS_FILE}:alternating"
 BREAKS = f"{REWARDS_FILE}:breaks_while_told"
 SIGNALS = f"{REWARDS_FILE}:signals"
 HALF_DEAD = f"{REWARDS_FILE}:half_dead"
+FORM_ONLY = f"{REWARDS_FILE}:form_only"
 
 SMALL = (
     "model.device=cpu",

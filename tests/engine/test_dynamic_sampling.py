@@ -8,7 +8,7 @@ import pytest
 
 from grpo_tui.events.records import Phase, StepMetrics
 from grpo_tui.events.types import GroupSampled, Notice, PhaseStarted
-from tests.engine.support import CONSTANT, HALF_DEAD, Events, small_config, take_steps, trainer_of
+from tests.engine.support import CONSTANT, FORM_ONLY, HALF_DEAD, Events, small_config, take_steps, trainer_of
 
 FOUR = ("sampling.prompts_per_step=4", "algorithm.beta=0")
 
@@ -116,3 +116,15 @@ def test_a_replacement_grows_like_any_other_group() -> None:
         assert [c.round for c in group.completions] == [0, 0, 1, 1]
         assert [c.index for c in group.completions] == [0, 1, 2, 3]
     assert metrics.num_completions == 16
+
+
+def test_groups_that_are_all_right_or_all_wrong_are_replaced_whatever_else_differs() -> None:
+    """DAPO asks for 0 < right < G: where only the form differs, the answer teaches nothing."""
+    # Seen to fail: only equal rewards taken for dead.
+    [plain], _ = steps(reward=FORM_ONLY)
+    assert (plain.num_degenerate_groups, plain.num_form_only_groups) == (0, 4)
+    [metrics], events = steps("groups.resample_tries=1", reward=FORM_ONLY)
+    assert metrics.num_resampled_groups == 4
+    assert [e.message for e in events.of(Notice) if e.source == "groups"] == [
+        "step 1: 4 of 4 groups still teach nothing after 1 rounds of resampling"
+    ]
