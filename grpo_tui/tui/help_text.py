@@ -25,7 +25,7 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
         "to the update, whatever it cost to sample. groups.resample_tries replaces such groups.",
     ),
     (
-        "only its form  !",
+        "form only  !",
         "rewards differ, verdicts do not",
         "All responses are equally right or wrong; only a format or length reward makes a difference between them.",
     ),

@@ -36,7 +36,7 @@ def expect_one_line(answer: Answer, code: int, *words: str) -> None:
         (["--set", "lrr=1"], ["--set lrr=1", "did you mean 'optim.lr'"]),
         (["--set", "optim.lr=fast"], ["--set optim.lr=fast", "optim.lr", "number"]),
         (["--set", "optim.lr"], ["must be key=value"]),
-        (["--set", "algorithm.name=gspo"], ["algorithm.name", "grpo"]),
+        (["--set", "algorithm.name=gsop"], ["algorithm.name", "gspo"]),
         (["--set", "sampling.group_size=1"], ["sampling.group_size", "at least 2"]),
         (["--set", "reward.weights.math=0"], ["reward.weights", "all 0"]),
         (["--steps", "0"], ["run.steps", "at least 1"]),

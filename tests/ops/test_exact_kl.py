@@ -19,7 +19,7 @@ SECOND = torch.tensor([[[0.0, LN3, 0.0]]], dtype=F64)
 
 def _random(dtype: torch.dtype = F64, vocab: int = 7) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(vocab)
-    first, second = 2 * torch.randn(2, 2, 3, vocab, dtype=F64, generator=generator)
+    first, second = 2 * torch.randn(2, 2, 5, vocab, dtype=F64, generator=generator)
     return first.to(dtype), second.to(dtype)
 
 
@@ -54,12 +54,12 @@ def test_temperature_divides_both() -> None:
     assert exact_kl(FIRST, SECOND, temperature=0.5).item() == pytest.approx(1.57097038, abs=1e-8)
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 13, 14, 15, 41, 42, 43, 1 << 24])
+@pytest.mark.parametrize("chunk", [1, 7, 13, 14, 15, 69, 70, 71, 1 << 24])
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_any_chunk_size_equals_the_whole(chunk: int, temperature: float) -> None:
     # Seen to fail with: the second's chunk always the first; a chunk a row too short.
     first, second = (t.requires_grad_() for t in _random())
-    weights = torch.linspace(-1, 1, 6, dtype=F64).reshape(2, 3)
+    weights = torch.linspace(-1, 1, 10, dtype=F64).reshape(2, 5)
     expected = _plain(first, second, temperature)
     actual = exact_kl(first, second, temperature=temperature, chunk_elements=chunk)
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-14)
@@ -143,6 +143,6 @@ def test_log_softmax_is_never_held_whole() -> None:
     assert _saved(lambda: exact_kl(first, second, chunk_elements=200)) == []
     # In one chunk there is nothing to save by recomputing.
     assert len(_saved(lambda: exact_kl(first, second))) > 0
-    assert len(_saved(lambda: exact_kl(first, second, chunk_elements=600))) > 0
+    assert len(_saved(lambda: exact_kl(first, second, chunk_elements=1000))) > 0
     with torch.no_grad():
         assert not exact_kl(first, second, chunk_elements=200).requires_grad

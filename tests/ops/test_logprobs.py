@@ -67,12 +67,12 @@ def test_entropy_carries_no_gradient() -> None:
     assert not entropies.requires_grad
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 8, 15, 21, 34, 35, 36, 41, 42, 43, 1 << 24])
+@pytest.mark.parametrize("chunk", [1, 7, 8, 15, 21, 34, 35, 36, 69, 70, 71, 1 << 24])
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_any_chunk_size_equals_the_full_log_softmax(chunk: int, temperature: float) -> None:
     # Seen to fail with: the tokens of the first chunk used for all.
-    logits, tokens = _random(2, 3, 7)
-    weights = torch.linspace(-1, 1, 6, dtype=torch.float64).reshape(2, 3)
+    logits, tokens = _random(2, 5, 7)
+    weights = torch.linspace(-1, 1, 10, dtype=torch.float64).reshape(2, 5)
     full = logits.clone().requires_grad_()
     all_logprobs = torch.log_softmax(full / temperature, -1)
     expected = all_logprobs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)

@@ -107,6 +107,18 @@ def test_delta_bounds_the_branch_of_negative_advantages(
     assert (token.low, token.high) == (low, high)
 
 
+@pytest.mark.parametrize(("ratio", "advantage"), [(1.5, 2.0), (0.5, -2.0), (3.0, -2.0)])
+def test_on_a_bound_the_gradient_still_flows_and_no_flag_is_set(ratio: float, advantage: float) -> None:
+    # Seen to fail with: ≥ and ≤ for the flags.
+    # ε = ½ and δ = 3, so that the bounds are exact numbers
+    rho = _one(ratio).requires_grad_()
+    advantages = _one(advantage)
+    clipped = clipped_term(rho, advantages, _one(-1.0), clip_low=0.5, clip_high=0.5, clip_delta=3.0)
+    capped = cispo_term(rho, advantages, _one(-1.0), cap=ratio)
+    assert torch.autograd.grad(clipped.loss_B_T.sum(), rho)[0].item() == -advantage
+    assert not any(term[side].item() for term in (clipped, capped) for side in (1, 2))
+
+
 def test_clipping_is_without_delta_unless_asked_for() -> None:
     # Seen to fail with: a default δ of 3.
     term = clipped_term(_one(50.0), _one(-1.0), _one(-1.0), clip_low=0.2, clip_high=0.2)
@@ -272,6 +284,15 @@ def test_vespo_far_off_policy_weighs_nothing_and_stays_finite(
         assert term.loss_B_T.item() == pytest.approx(-2.0 * math.exp(2), rel=1e-6)
     else:
         assert abs(term.loss_B_T.item()) < 1e-15
+
+
+@pytest.mark.parametrize("ratio", [1e-20, 1e-9, 1e-8])
+def test_vespo_takes_no_log_w_below_minus_twenty(ratio: float) -> None:
+    # Seen to fail with: a bound of 21, or of 18.
+    # (k, λ) = (0.1, 1): e^{1 + 0.1 max(ln w, −20)} with w ≈ 0
+    term = vespo_term(_one(ratio), _one(1.0), _one(-1.0), positive=(0.1, 1.0), negative=(0.1, 1.0))
+    expected = math.exp(1 + 0.1 * max(math.log(ratio), -20.0))
+    assert term.loss_B_T.item() == pytest.approx(expected, rel=1e-7)
 
 
 def test_each_row_has_its_own_advantage() -> None:

@@ -207,6 +207,9 @@ def _rows() -> list[Row]:
     ):
         rows.append(
             Row(
+                group=i,
+                index=0,
+                reward=0.0,
                 prompt_ids=prompt,
                 completion_ids_T=torch.randint(2, VOCAB, (length,), generator=generator),
                 sampled_logprobs_T=torch.zeros(length),

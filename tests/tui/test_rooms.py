@@ -164,7 +164,7 @@ async def test_recent_runs_can_be_resumed(tmp_path: Path) -> None:
         assert "old [b]run" in text
         assert "step 12/60" in text
         assert "cannot read it" in text
-        await pilot.press("down", "down", "down", "down", "enter")
+        await pilot.press(*["down"] * len(PRESETS), "enter")
         await wait_for(lambda: starts.calls)
         config, run_dir, resume, paused = starts.calls[0]
         assert (config, run_dir, resume, paused) == (PRESETS["tiny"](), run, True, True)
