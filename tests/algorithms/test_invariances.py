@@ -52,6 +52,20 @@ def test_junk_in_padding_does_not_reach_any_estimator(batch: Batch, estimator: s
         torch.testing.assert_close(other_gradient, gradient, rtol=0, atol=1e-15)
 
 
+@pytest.mark.parametrize("ratio", ["token", "sequence_mean", "sequence_product", "none"])
+def test_junk_in_the_advantages_of_padding_does_not_reach_a_ratio(batch: Batch, ratio: str) -> None:
+    # Seen to fail with: padding of advantages not zeroed (0 · NaN in the gradient of an answer's ratio).
+    config = algorithm("ppo", ratio=ratio)
+    loss, gradient = batch.loss_and_gradient(config)
+    for junk in (NAN, INF, 5.0):
+        # One row at a time: widths of 2 to 5.
+        other_loss, other_gradient = batch.loss_and_gradient(
+            config, split=[1] * 6, extra_padding=1, junk=junk
+        )
+        assert other_loss == pytest.approx(loss, abs=1e-14)
+        torch.testing.assert_close(other_gradient, gradient, rtol=0, atol=1e-15)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_completion_without_tokens_adds_nothing(batch: Batch, name: str) -> None:
     # Seen to fail with: the clamp of a completion's length left out.

@@ -39,7 +39,11 @@ def test_every_test_named_exists() -> None:
 
 def test_the_table_is_the_one_the_program_uses() -> None:
     table = TEXT.partition("## The table")[2].partition("## Parts")[0]
-    rows = {cells[1].strip(" `"): [c.strip() for c in cells[2:]] for cells in map(split, table.splitlines()) if cells}
+    rows = {
+        cells[1].strip(" `"): [c.strip() for c in cells[2:]]
+        for cells in map(split, table.splitlines())
+        if cells
+    }
     assert tuple(rows) == ALGORITHM_NAMES
     for name, (advantage, ratio, clip, _, aggregation, *_) in rows.items():
         parts = ALGORITHMS[name]

@@ -80,7 +80,7 @@ def test_a_config_made_in_python_is_checked_as_well() -> None:
         ("top_k=5", "drawn from a cut distribution"),
         ("sampling.temperature=0.1", "equal completions"),
         ("kl_estimator=k1", "has an expected gradient of 0"),
-        ("lora_dropout=0.1", "the ratio is not 1"),
+        ("lora_dropout=0.1", "not that of the policy that sampled"),
         ("group_size=2", "±0.71"),
         ("eval.every=101", "not evaluated on the way"),
         ("max_tokens_per_microbatch=100", "over the budget"),

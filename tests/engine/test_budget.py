@@ -70,11 +70,11 @@ def rewards_of(events: Events, step: int) -> list[float]:
 
 def test_rewards_are_compared_with_the_mean_of_earlier_steps() -> None:
     """By hand over three steps: b₁ = mean R₁, then b ← ¾ b + ¼ mean R, and A = R − b of the step before."""
-    # Seen to fail: the baseline moved before the advantages; the shares of old and new changed round.
+    # Seen to fail: a baseline that stays at the first mean; the shares of old and new changed round.
     events = Events()
     with trainer_of(small_config(*REINFORCE), events) as trainer:
         assert trainer.baseline is None
-        baselines = []
+        baselines: list[float | None] = []
         for _ in range(3):
             take_steps(trainer, 1)
             baselines.append(trainer.baseline)

@@ -74,7 +74,7 @@ def test_with_no_other_prompt_left_the_same_is_drawn_anew() -> None:
 
 
 def test_it_is_a_function_of_seed_and_step() -> None:
-    # Seen to fail: spare prompts from a generator that goes on instead of from seed, step and try.
+    # Seen to fail: spare prompts by the clock.
     first, events = steps("groups.resample_tries=3", reward=HALF_DEAD, count=2)
     again, events_again = steps("groups.resample_tries=3", reward=HALF_DEAD, count=2)
     assert [m.state_hash for m in first] == [m.state_hash for m in again]

@@ -138,7 +138,7 @@ def test_norms_by_module_make_up_the_whole(trainer: Trainer, rows: list[Row]) ->
 
 def test_the_variance_of_halves_is_unbiased_on_a_toy() -> None:
     """g = g₁ + g₂ of 2 and 3 alike groups: the mean estimate is tr Cov(g), and the signal's is ‖E g‖²."""
-    # Seen to fail: half the difference squared; the signal without the variance taken off.
+    # Seen to fail: the parts taken for halves; the signal without the variance taken off.
     generator = torch.Generator().manual_seed(0)
     mean, spread = torch.tensor([0.5, -0.2, 0.0]), torch.tensor([1.0, 0.3, 2.0])
     parameter = torch.nn.Parameter(torch.zeros(3))
@@ -155,7 +155,7 @@ def test_the_variance_of_halves_is_unbiased_on_a_toy() -> None:
 
 def test_measuring_the_noise_changes_no_gradient(trainer: Trainer, rows: list[Row]) -> None:
     """Halves of whole groups: completions of one group depend on each other through their mean."""
-    # Seen to fail: the second half's gradient in the place of both.
+    # Seen to fail: the second part's gradient in the place of both.
     plain, without = gradient(trainer, fresh(rows))
     algorithm = replace(trainer.config.algorithm, measure_gradient_noise=True)
     trainer.config = replace(trainer.config, algorithm=algorithm)

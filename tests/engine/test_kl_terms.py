@@ -55,7 +55,7 @@ def k(name: str, u: Tensor) -> Tensor:
 @pytest.mark.parametrize("estimator", ["k1", "k2", "k3"])
 def test_rloo_pays_kl_out_of_the_reward(trainer: Trainer, estimator: str) -> None:
     """A_k = R'_k − mean of the others' R', R' = R − β Σ_t KL_t at the policy that sampled."""
-    # Seen to fail: the mean over tokens instead of the sum; + β; the reward itself left in the mean.
+    # Seen to fail: the mean over tokens instead of the sum; + β; the mean of all in the place of the others'.
     trainer.config = with_parts(
         trainer.config, "algorithm.name=rloo", f"algorithm.beta={BETA}", f"algorithm.kl_estimator={estimator}"
     )

@@ -64,7 +64,7 @@ def test_means_over_tokens_are_over_those_that_train(aggregation: str) -> None:
 
 
 def test_with_every_completion_cut_there_is_no_update() -> None:
-    # Seen to fail: without the reason, where the KL term (whose weights are all 0) would let Adam move on.
+    # Seen to fail: without that reason to skip.
     config = small_config("sampling.max_completion_tokens=2", "groups.mask_truncated=true")
     with trainer_of(config) as trainer:
         before = trainer.policy.adapter_state()

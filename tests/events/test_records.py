@@ -49,7 +49,7 @@ def group_of(
 def test_why_a_group_is_dead(
     rewards: tuple[float, ...], verdicts: tuple[Verdict, ...], one_text: bool, cause: str
 ) -> None:
-    # Seen to fail: identical text asked before too easy; NOT_JUDGED taken for wrong.
+    # Seen to fail: without too easy; NOT_JUDGED taken for wrong.
     group = group_of(rewards, verdicts, one_text=one_text)
     assert group.dead_cause == cause
     assert group.degenerate == bool(cause)

@@ -105,8 +105,8 @@ def test_leave_one_out_is_the_mean_baseline_up_to_its_factor(values: list[float]
 @pytest.mark.parametrize("reward", [0.0, 1.0, 0.1, -2.7, 1e9])
 @pytest.mark.parametrize("size", [2, 3, 7, 8])
 def test_equal_rewards_give_exact_zeros(name: str, reward: float, size: int) -> None:
-    # Seen to fail with: exact_zeros left out.
-    advantages = compute_advantages(name, torch.full((2, size), reward, dtype=F64))
+    # Seen to fail with: exact_zeros left out; all groups compared with the first one's reward.
+    advantages = compute_advantages(name, _f64([[reward] * size, [reward + 0.3] * size]))
     assert (advantages == 0).all()
 
 
@@ -127,6 +127,8 @@ def test_without_a_group_equal_rewards_still_teach(name: str) -> None:
     assert compute_advantages(name, _f64([[1.0, 1.0]]), baseline=-1.0).tolist() == [
         [2.0 if name == "ema" else 1.0] * 2
     ]
+    # The baseline is 0 unless one is given.
+    assert compute_advantages(name, _f64([[1.0, 1.0]])).tolist() == [[1.0, 1.0]]
 
 
 @pytest.mark.parametrize("junk", [0.0, 7.0, NAN, math.inf])
@@ -168,7 +170,7 @@ def test_unknown_name() -> None:
 def test_running_mean() -> None:
     # Seen to fail with: decay and 1 − decay swapped.
     assert running_mean(None, 0.5, 0.9) == 0.5
-    # 0.9 · 2 + 0.1 · 1
-    assert running_mean(2.0, 1.0, 0.9) == pytest.approx(1.9, abs=1e-15)
+    # 0.9 · 2 + 0.1 · 3
+    assert running_mean(2.0, 3.0, 0.9) == pytest.approx(2.1, abs=1e-15)
     # A mean of 0 is a mean.
     assert running_mean(0.0, 1.0, 0.9) == pytest.approx(0.1, abs=1e-15)

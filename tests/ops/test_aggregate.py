@@ -96,10 +96,11 @@ def test_an_empty_completion_weighs_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["token_mean", "token_mean_minibatch"])
-def test_a_batch_without_tokens_weighs_nothing(name: str) -> None:
-    # Seen to fail with: division by a token count of 0.
+def test_a_batch_without_tokens_weighs_nothing_and_one_token_all(name: str) -> None:
+    # Seen to fail with: division by a token count of 0; a count of 2 at least.
     weights = token_weights(name, torch.zeros(2, 3, dtype=torch.bool), BatchSize(2, 0.0, 4, 0.0))
     assert (weights == 0).all()
+    assert token_weights(name, torch.ones(1, 1, dtype=torch.bool), BatchSize(1, 1.0, 4, 1.0)).item() == 1.0
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -33,6 +33,14 @@ def test_gae_worked() -> None:
     torch.testing.assert_close(advantages, _f64([[1.565, 1.7, -2.0], [0.8, 2.0, 0.0]]), rtol=0, atol=1e-14)
 
 
+def test_gae_of_one_token() -> None:
+    # Seen to fail with: the starting value taken from the second token.
+    one = gae_advantages(
+        _f64([[3.0]]), _f64([[1.0]]), completion_mask(torch.tensor([1]), 1), gamma=0.9, gae_lambda=0.5
+    )
+    assert one.tolist() == [[2.0]]
+
+
 def _random() -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(3)
     rewards, values = torch.randn(2, 4, 7, dtype=F64, generator=generator)

@@ -1,0 +1,307 @@
+"""The fast sampler: the same completions as the trusted one, by a twin of the model that has nothing to wait for.
+
+Against :mod:`grpo_tui.generation.trusted`: the adapter is folded into the weights (:mod:`~grpo_tui.generation.folded`), the
+cache is written in place (:mod:`~grpo_tui.generation.slab`), attention does not repeat keys
+(:mod:`~grpo_tui.generation.attention`), the mask is made once, and rows that are finished leave the batch. A model that one
+of these cannot take is sampled by the trusted one: :func:`make_sampler` tries, compares, and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from grpo_tui.generation import attention
+from grpo_tui.generation.choice import choose
+from grpo_tui.generation.folded import Twin
+from grpo_tui.generation.slab import SlabCache
+from grpo_tui.generation.streams import uniforms
+from grpo_tui.generation.threads import decoding_threads
+from grpo_tui.generation.trusted import TrustedSampler, left_pad
+from grpo_tui.generation.types import (
+    OnToken,
+    SampledTokens,
+    Sampler,
+    SampleRequest,
+    SamplingSettings,
+    TokenTick,
+)
+from grpo_tui.policy.policy import Policy, TokenBatch, positions
+
+MAX_ROWS = 256
+"""Completions decoded together; more are drawn in several rounds."""
+PREFILL_TOKENS = 16_384
+"""Padded prompt tokens that go through the model at once."""
+LEAVE_AT = 0.75
+"""Finished rows leave once so small a share of the batch still runs: leaving copies the cache."""
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.25}
+"""Largest difference of log-probs between twin and model that is taken for rounding."""
+
+
+class FastSampler:
+    """Draws completions through a twin of the policy's model."""
+
+    def __init__(self, policy: Policy, max_rows: int = MAX_ROWS) -> None:
+        """Build the twin.
+
+        Raises:
+            ValueError: the model's adapter or cache is of a kind that the twin cannot have.
+        """
+        self._policy = policy
+        self._max_rows = max_rows
+        _check_cache(policy)
+        self._twin = Twin(policy, attention.NAME)
+
+    @torch.no_grad()
+    def sample(
+        self, requests: Sequence[SampleRequest], settings: SamplingSettings, on_token: OnToken
+    ) -> list[SampledTokens]:
+        """One completion for each request, in order."""
+        drawn: list[SampledTokens] = []
+        with decoding_threads(self._policy):
+            self._twin.refresh()
+            for start in range(0, len(requests), self._max_rows):
+                rows = requests[start : start + self._max_rows]
+                tokens_before = sum(len(s.token_ids_T) for s in drawn)
+                run = _Run(self._policy, self._twin.model, rows, settings)
+                while run.advance():
+                    on_token(
+                        TokenTick(
+                            num_tokens=tokens_before + run.num_tokens,
+                            num_finished=len(drawn) + run.num_finished,
+                            num_total=len(requests),
+                            longest=run.length,
+                        )
+                    )
+                drawn += run.results()
+        return drawn
+
+    @torch.no_grad()
+    def deviation(self) -> float:
+        """Largest difference of a log-prob between the twin and the model it stands for, on a few tokens."""
+        policy = self._policy
+        self._twin.refresh()
+        generator = torch.Generator().manual_seed(0)
+        vocab = int(policy.model.config.get_text_config().vocab_size)
+        prompts = [torch.randint(vocab, (n,), generator=generator).tolist() for n in (5, 8)]
+        answers = torch.randint(vocab, (2, 6), generator=generator).to(policy.device)
+        ids, mask = left_pad(prompts, policy.pad_id, policy.device)
+        batch = TokenBatch(
+            prompt_ids_B_P=ids,
+            prompt_mask_B_P=mask,
+            completion_ids_B_T=answers,
+            completion_mask_B_T=torch.ones_like(answers, dtype=torch.bool),
+        )
+        expected = torch.log_softmax(policy.logits(batch).float(), dim=-1)
+        cache = _new_cache(self._twin.model, ids.shape[1] + answers.shape[1])
+        logits = [_prefill(self._twin.model, ids, mask, cache)]
+        for column in range(answers.shape[1] - 1):
+            mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+            logits.append(
+                _decode(
+                    self._twin.model,
+                    answers[:, column],
+                    mask.sum(1) - 1,
+                    mask[:, None, None],
+                    cache,
+                )
+            )
+        found = torch.log_softmax(torch.stack(logits, dim=1).float(), dim=-1)
+        return float((found - expected).abs().max())
+
+
+def make_sampler(policy: Policy, kind: str, say: Callable[[str], None] = lambda _line: None) -> Sampler:
+    """The sampler that a config asks for.
+
+    Args:
+        policy: to sample from.
+        kind: ``trusted``, ``fast``, or ``auto``: the fast one where it works and agrees with the model.
+        say: told in a sentence why ``auto`` fell back.
+
+    Raises:
+        ValueError: ``fast`` was asked for and does not work with this model.
+    """
+    if kind == "trusted":
+        return TrustedSampler(policy)
+    try:
+        sampler = FastSampler(policy)
+        deviation = sampler.deviation()
+        limit = TOLERANCE.get(policy.dtype, 0.25)
+        if not deviation <= limit:
+            raise ValueError(f"its log-probs differ by up to {deviation:.2g}, more than {limit:g}")
+    except (ValueError, TypeError, RuntimeError, AttributeError, NotImplementedError) as error:
+        reason = " ".join(str(error).split())[:200]
+        if kind == "fast":
+            raise ValueError(f"sampling.sampler: 'fast' does not work with this model: {reason}") from error
+        say(f"the fast sampler cannot take this model ({reason}); the trusted one samples, slower")
+        return TrustedSampler(policy)
+    return sampler
+
+
+def _check_cache(policy: Policy) -> None:
+    """Only plain caches, one of keys and values for each layer, can be written in place."""
+    from transformers.cache_utils import DynamicCache, DynamicLayer
+
+    layers = DynamicCache(config=policy.model.config.get_text_config()).layers
+    odd = {type(layer).__name__ for layer in layers if type(layer) is not DynamicLayer}
+    if odd:
+        raise ValueError(f"its cache has layers of other kinds: {', '.join(sorted(odd))}")
+
+
+def _new_cache(model: Any, capacity: int) -> SlabCache:
+    return SlabCache(int(model.config.get_text_config().num_hidden_layers), capacity)
+
+
+def _prefill(model: Any, ids_P_W: Tensor, mask_P_W: Tensor, cache: SlabCache) -> Tensor:
+    """Put prompts into the cache; logits after their last token, ``P_V``."""
+    width = ids_P_W.shape[1]
+    causal = torch.ones(width, width, dtype=torch.bool, device=ids_P_W.device).tril()
+    looks = causal & mask_P_W[:, None, None, :]
+    # A padded position looks at itself, for a softmax over nothing is NaN.
+    looks = looks | torch.eye(width, dtype=torch.bool, device=ids_P_W.device)
+    output = model(
+        input_ids=ids_P_W,
+        attention_mask=looks,
+        position_ids=positions(mask_P_W),
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    logits: Tensor = output.logits[:, -1]
+    return logits
+
+
+def _decode(
+    model: Any, tokens_B: Tensor, positions_B: Tensor, looks: Tensor | None, cache: SlabCache
+) -> Tensor:
+    """Feed one token a row; logits of the next, ``B_V``."""
+    output = model(
+        input_ids=tokens_B.unsqueeze(1),
+        attention_mask=looks,
+        position_ids=positions_B.unsqueeze(1),
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    logits: Tensor = output.logits[:, -1]
+    return logits
+
+
+class _Run:
+    """One batch of rows being decoded together. ``_N`` are the rows still in it, ``_B`` all of them."""
+
+    def __init__(
+        self, policy: Policy, model: Any, requests: Sequence[SampleRequest], settings: SamplingSettings
+    ) -> None:
+        self._policy, self._model, self._settings = policy, model, settings
+        self._num_rows, limit = len(requests), settings.max_new_tokens
+        device = policy.device
+        shape = (self._num_rows, limit)
+        self._uniforms_B_T = torch.from_numpy(np.stack([uniforms(r.stream_key, limit) for r in requests])).to(
+            device
+        )
+        self._tokens_B_T = torch.full(shape, policy.pad_id, dtype=torch.long, device=device)
+        self._logprobs_B_T = torch.zeros(shape, device=device)
+        self._entropies_B_T = torch.zeros(shape, device=device)
+        self._lengths_B = torch.zeros(self._num_rows, dtype=torch.long, device=device)
+        self._stopped_B = torch.zeros(self._num_rows, dtype=torch.bool, device=device)
+        self._eos_ids = torch.tensor(policy.eos_ids, device=device)
+        self._rows_N = torch.arange(self._num_rows, device=device)
+        self._running_N = torch.ones(self._num_rows, dtype=torch.bool, device=device)
+        self.length = self.num_tokens = self.num_finished = 0
+        self._begin(requests)
+
+    def _begin(self, requests: Sequence[SampleRequest]) -> None:
+        """Prefill each distinct prompt once, and give every row its copy of the cache."""
+        distinct = list(dict.fromkeys(r.prompt_ids for r in requests))
+        place = {prompt: i for i, prompt in enumerate(distinct)}
+        ids, mask = left_pad(distinct, self._policy.pad_id, self._policy.device)
+        capacity = ids.shape[1] + self._settings.max_new_tokens
+        at_once = max(1, PREFILL_TOKENS // ids.shape[1])
+        parts = []
+        for start in range(0, len(distinct), at_once):
+            part = slice(start, start + at_once)
+            cache = _new_cache(self._model, ids.shape[1])
+            parts.append((_prefill(self._model, ids[part], mask[part], cache), cache))
+        rows = torch.tensor([place[r.prompt_ids] for r in requests], device=self._policy.device)
+        self._logits_N_V = torch.cat([logits for logits, _ in parts])[rows]
+        self._cache = _joined([cache for _, cache in parts], rows, capacity)
+        mask = mask[rows]
+        self._position_N = mask.sum(dim=1)
+        self._looks: Tensor | None = None
+        if not bool(mask.all()):
+            self._looks = torch.ones(len(requests), 1, 1, capacity, dtype=torch.bool, device=mask.device)
+            self._looks[:, 0, 0, : mask.shape[1]] = mask
+
+    def advance(self) -> bool:
+        """Draw one more token for every running row; False when there was nothing left to draw."""
+        if self.num_finished == self._num_rows:
+            return False
+        if self.length:
+            self._forward()
+        column, rows = self.length, self._rows_N
+        chosen = choose(self._logits_N_V, self._uniforms_B_T[rows, column], self._settings)
+        running = self._running_N
+        self._tokens_B_T[rows, column] = torch.where(running, chosen.tokens_N, self._policy.pad_id)
+        self._logprobs_B_T[rows, column] = chosen.logprobs_N
+        self._entropies_B_T[rows, column] = chosen.entropies_N
+        self._lengths_B[rows] += running
+        self.num_tokens += self._num_rows - self.num_finished
+        stops = running & torch.isin(chosen.tokens_N, self._eos_ids)
+        self._stopped_B[rows] |= stops
+        self._running_N = running & ~stops
+        self._next_N = chosen.tokens_N
+        self.length += 1
+        left = int(self._running_N.sum())
+        self.num_finished = (
+            self._num_rows if self.length == self._settings.max_new_tokens else self._num_rows - left
+        )
+        if 0 < left <= LEAVE_AT * len(self._rows_N):
+            self._leave()
+        return True
+
+    def _leave(self) -> None:
+        """Let the finished rows go."""
+        keep = self._running_N.nonzero().squeeze(1)
+        self._rows_N, self._next_N = self._rows_N[keep], self._next_N[keep]
+        self._position_N, self._running_N = self._position_N[keep], self._running_N[keep]
+        self._cache.select(keep)
+        if self._looks is not None:
+            self._looks = self._looks[keep]
+
+    def _forward(self) -> None:
+        """Feed the tokens drawn last."""
+        looks = None if self._looks is None else self._looks[..., : self._cache.get_seq_length() + 1]
+        self._logits_N_V = _decode(self._model, self._next_N, self._position_N, looks, self._cache)
+        self._position_N = self._position_N + 1
+
+    def results(self) -> list[SampledTokens]:
+        """What was drawn, moved to the host in one go."""
+        tokens = self._tokens_B_T.int().cpu().numpy()
+        logprobs = self._logprobs_B_T.float().cpu().numpy()
+        entropies = self._entropies_B_T.float().cpu().numpy()
+        stopped = self._stopped_B.cpu().tolist()
+        return [
+            SampledTokens(
+                token_ids_T=tokens[row, :n].copy(),
+                logprobs_T=logprobs[row, :n].copy(),
+                entropies_T=entropies[row, :n].copy(),
+                finish_reason="stop" if stopped[row] else "length",
+            )
+            for row, n in enumerate(self._lengths_B.tolist())
+        ]
+
+
+def _joined(caches: Sequence[SlabCache], rows_N: Tensor, capacity: int) -> SlabCache:
+    """The caches of all prompts as one with room for completions, its rows picked."""
+    joined = SlabCache(len(caches[0].layers), capacity)
+    for number, layer in enumerate(joined.layers):
+        parts = [cache.layers[number] for cache in caches]
+        keys = torch.cat([part.keys for part in parts]) if len(parts) > 1 else parts[0].keys
+        values = torch.cat([part.values for part in parts]) if len(parts) > 1 else parts[0].values
+        layer.update(keys[rows_N], values[rows_N])
+    return joined
