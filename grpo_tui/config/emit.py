@@ -74,8 +74,9 @@ def to_dict(config: RunConfig) -> dict[str, dict[str, Any]]:
 
 
 def from_dict(tables: Mapping[str, Mapping[str, Any]], *, where: str = "config") -> RunConfig:
-    """Return the config that :func:`to_dict` was given; settings that are missing keep their defaults,
-    or what the named algorithm sets.
+    """Return the config that :func:`to_dict` was given.
+
+    Settings that are missing keep their defaults, or what the named algorithm sets.
 
     Raises:
         ConfigError: a key is not known, or a value cannot be used.

@@ -130,6 +130,11 @@ class SamplingConfig:
         1.0, "nucleus: keep the smallest set of tokens with this probability", above=0, high=1.0
     )
     top_k: int = setting(0, "keep only the k likeliest tokens; 0: all", low=0)
+    sampler: str = setting(
+        "auto",
+        "trusted: the model's own forward; fast: a twin with the adapter folded in; auto: fast where it agrees",
+        choices=("auto", "fast", "trusted"),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,8 @@ from grpo_tui.ops.kl import exact_kl
 
 MAX_ELEMENTS = 1 << 26
 """Positions × vocabulary held from before the update: 256 MB in float32."""
+SAMPLED_POSITIONS = 512
+"""Where not every position must count, so many do for the screen."""
 
 
 class KlProbe:
@@ -45,9 +47,10 @@ class KlProbe:
         self._trainer = trainer
         vocab = int(trainer.policy.model.config.get_text_config().vocab_size)
         budget = max(1, MAX_ELEMENTS // vocab)
+        if not all_positions:
+            sampled = min(budget, SAMPLED_POSITIONS)
+            rows = sample_rows(rows, sampled, derived_seed(trainer.config.run.seed, "kl probe", step))
         fits = sum(row.num_tokens for row in rows) <= budget
-        if not fits and not all_positions:
-            rows = sample_rows(rows, budget, derived_seed(trainer.config.run.seed, "kl probe", step))
         limit = min(trainer.config.optim.max_tokens_per_microbatch, budget)
         self._microbatches = split_by_tokens(rows, limit)
         self._adapter = adapter

@@ -102,6 +102,12 @@ def nested(rows: Sequence[Row], values: Sequence[_V]) -> tuple[tuple[_V, ...], .
     return tuple(tuple(group) for group in groups.values())
 
 
+MIN_MICROBATCH_TOKENS = 512
+"""Padded tokens from which on a microbatch keeps the processor busy by itself."""
+NARROWER = 0.8
+"""A row this much narrower than its microbatch is better off in the next: padding costs as much as tokens."""
+
+
 def split_by_tokens(rows: Sequence[Row], max_tokens: int) -> list[list[Row]]:
     """Microbatches of at most ``max_tokens`` padded tokens (at least one row each), like lengths together."""
     ordered = sorted(rows, key=lambda row: row.total_length, reverse=True)
@@ -111,7 +117,8 @@ def split_by_tokens(rows: Sequence[Row], max_tokens: int) -> list[list[Row]]:
         new_prompt = max(prompt, len(row.prompt_ids))
         new_completion = max(completion, row.num_tokens)
         size = (new_prompt + new_completion) * (len(microbatches[-1]) + 1) if microbatches else 0
-        if not microbatches or size > max_tokens:
+        wasteful = size > MIN_MICROBATCH_TOKENS and row.total_length < NARROWER * (prompt + completion)
+        if not microbatches or size > max_tokens or wasteful:
             microbatches.append([])
             new_prompt, new_completion = len(row.prompt_ids), row.num_tokens
         microbatches[-1].append(row)

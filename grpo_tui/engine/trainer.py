@@ -20,9 +20,10 @@ from grpo_tui.data.sources import load_problems
 from grpo_tui.engine.seeds import derived_seed
 from grpo_tui.events.records import DataRecord, ProblemRecord, StepMetrics
 from grpo_tui.events.types import DataLoaded, Event, LoadingStage, ModelLoaded, Notice, Progress
-from grpo_tui.generation.trusted import TrustedSampler
+from grpo_tui.generation.fast import make_sampler
 from grpo_tui.generation.types import Sampler
 from grpo_tui.policy.critic import Critic
+from grpo_tui.policy.errors import PolicyError
 from grpo_tui.policy.loading import load_policy
 from grpo_tui.policy.policy import Policy, tensor_bytes
 from rewards.canaries import run_canaries, summary
@@ -135,7 +136,7 @@ class Trainer:
             order=ProblemOrder(len(prompts), config.run.seed, config.data.shuffle),
             spare_order=ProblemOrder(len(prompts), derived_seed(config.run.seed, "spare prompts")),
             reward=reward,
-            sampler=TrustedSampler(policy),
+            sampler=_pick_sampler(config, policy, emit),
             emit=emit,
             report=report,
         )
@@ -242,6 +243,18 @@ def _load_policy(config: RunConfig, say: Callable[[str, str], None]) -> Policy:
         return load_policy(config.model, seed=config.run.seed, say=say)
     # Products with the Fisher matrix differentiate twice, and conjugate gradient needs their digits.
     return load_policy(replace(config.model, dtype="fp32"), seed=config.run.seed, say=say, attention="eager")
+
+
+def _pick_sampler(config: RunConfig, policy: Policy, emit: Emit) -> Sampler:
+    """The sampler asked for; where the fast one cannot take the model, the run says so."""
+
+    def say(line: str) -> None:
+        emit(Notice(time=time.time(), level="warning", message=line, source="sampler"))
+
+    try:
+        return make_sampler(policy, config.sampling.sampler, say)
+    except ValueError as error:
+        raise PolicyError(str(error)) from error
 
 
 def _hash_learner(
