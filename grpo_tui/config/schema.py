@@ -88,6 +88,11 @@ class ModelConfig:
     lora_rank: int = setting(16, "rank of the LoRA adapter", low=1, high=1024)
     lora_alpha: float = setting(32.0, "LoRA scale numerator; the update is scaled by alpha / rank", above=0)
     lora_dropout: float = setting(0.0, "dropout on the adapter's input", low=0.0, high=0.9)
+    adapter_layers: str = setting(
+        "auto",
+        "peft: PEFT's own layers; lean: the same parameters with less around them; auto: lean where it agrees",
+        choices=("auto", "lean", "peft"),
+    )
     lora_targets: tuple[str, ...] = setting(("all-linear",), "module names to adapt, or 'all-linear'")
 
 

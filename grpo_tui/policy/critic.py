@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from grpo_tui.policy.policy import POLICY_ADAPTER, Policy, TokenBatch, positions
+from grpo_tui.policy.policy import POLICY_ADAPTER, Policy, TokenBatch, states_before_tokens
 
 CRITIC_ADAPTER = "critic"
 
@@ -65,18 +65,8 @@ class Critic:
 
         Slots outside the completion mask hold finite numbers without meaning.
         """
-        input_ids = torch.cat([batch.prompt_ids_B_P, batch.completion_ids_B_T], dim=1)
-        mask = torch.cat([batch.prompt_mask_B_P, batch.completion_mask_B_T], dim=1)
         # The model under its language-model head: the last hidden state is all that is kept, and no logits are made.
-        backbone = self._policy.model.get_base_model().base_model
-        output = backbone(
-            input_ids=input_ids,
-            attention_mask=mask.long(),
-            position_ids=positions(mask),
-            use_cache=False,
-        )
-        length = batch.completion_ids_B_T.shape[1]
-        states = output.last_hidden_state[:, -(length + 1) : -1]
+        states = states_before_tokens(self._policy.model.get_base_model().base_model, batch)
         values: Tensor = self.head(states.float()).squeeze(-1)
         return values
 

@@ -12,6 +12,7 @@ import torch
 from grpo_tui.config.schema import ModelConfig
 from grpo_tui.data.bundled import bundled_path
 from grpo_tui.policy.errors import PolicyError
+from grpo_tui.policy.lean import LeanTwin
 from grpo_tui.policy.policy import Policy
 
 SMALL_MODEL_PARAMETERS = 50_000_000
@@ -47,7 +48,44 @@ def load_policy(
     base = _load_base(folder, gguf_file, config, device, attention)
     say("adding adapter", f"LoRA rank {config.lora_rank}, alpha {config.lora_alpha:g}")
     model = _add_adapter(base, config, seed)
-    return Policy(model=model, tokenizer=tokenizer, device=device, source=config.source)
+    policy = Policy(model=model, tokenizer=tokenizer, device=device, source=config.source)
+    if (
+        attention is None
+    ):  # a lean layer cannot be differentiated twice, which is what another attention is for
+        make_lean(policy, config.adapter_layers, say)
+    return policy
+
+
+LEAN_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.5}
+"""Largest difference of log-probs between lean and PEFT layers that is taken for rounding."""
+
+
+def make_lean(policy: Policy, kind: str, say: Say = lambda _name, _detail: None) -> None:
+    """Score and update through lean layers, where they are asked for and agree with PEFT's.
+
+    Args:
+        policy: gets its lean twin.
+        kind: ``peft``, ``lean`` or ``auto``.
+        say: told why ``auto`` stays with PEFT's layers.
+
+    Raises:
+        PolicyError: ``lean`` was asked for and does not work with this model.
+    """
+    if kind == "peft":
+        return
+    try:
+        policy.lean = LeanTwin(policy.model.get_base_model())
+        deviation, limit = policy.lean_deviation(), LEAN_TOLERANCE.get(policy.dtype, 0.5)
+        if not deviation <= limit:
+            raise ValueError(f"log-probs differ by up to {deviation:.2g}, more than {limit:g}")
+    except (ValueError, TypeError, RuntimeError, AttributeError, NotImplementedError) as error:
+        policy.lean = None
+        reason = " ".join(str(error).split())[:200]
+        if kind == "lean":
+            raise PolicyError(
+                f"model.adapter_layers: 'lean' does not work with {policy.source}: {reason}"
+            ) from error
+        say("keeping PEFT's layers", reason)
 
 
 def pick_device(name: str) -> torch.device:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from grpo_tui.events.records import ModelRecord
+from grpo_tui.ops.head import head_logprobs
 from grpo_tui.ops.logprobs import token_logprobs
+from grpo_tui.policy.lean import LeanTwin
 
 UNBOUNDED_CONTEXT = 1 << 30
+STIR = 0.02
+"""Standard deviation of the noise that stands for an adapter while two implementations are compared."""
 POLICY_ADAPTER = "default"
 """PEFT's name for the first adapter of a model."""
 
@@ -50,6 +54,8 @@ class Policy:
         self.context_length = _context_length(model)
         self.num_parameters = sum(p.numel() for p in model.parameters() if not p.requires_grad)
         """Parameters of the frozen base."""
+        self.lean: LeanTwin | None = None
+        """The same model without PEFT's layers around it, for scoring and updating; None: not for this one."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -85,7 +91,14 @@ class Policy:
     def reference(self) -> Iterator[None]:
         """Within: the model is the reference (adapter off)."""
         with self.model.disable_adapter():
-            yield
+            if self.lean is None:
+                yield
+                return
+            self.lean.switch.on = False
+            try:
+                yield
+            finally:
+                self.lean.switch.on = True
 
     @contextmanager
     def training_mode(self) -> Iterator[None]:
@@ -101,7 +114,57 @@ class Policy:
 
         Slots outside the completion mask hold finite numbers without meaning.
         """
-        return token_logprobs(self.logits(batch), batch.completion_ids_B_T, temperature=temperature)
+        if self.lean is None:
+            return token_logprobs(self.logits(batch), batch.completion_ids_B_T, temperature=temperature)
+        states = states_before_tokens(self.lean.backbone, batch)
+        mask = batch.completion_mask_B_T
+        logprobs_N, entropies_N = head_logprobs(
+            states[mask],
+            self.lean.head_weight,
+            self.lean.head_bias,
+            batch.completion_ids_B_T[mask],
+            temperature=temperature,
+        )
+        empty = torch.zeros(mask.shape, dtype=logprobs_N.dtype, device=mask.device)
+        return empty.masked_scatter(mask, logprobs_N), empty.masked_scatter(mask, entropies_N)
+
+    @contextmanager
+    def stirred(self) -> Iterator[None]:
+        """Within: the adapter is noise instead of what it is, so that a comparison sees it even when it is new and 0."""
+        generator = torch.Generator().manual_seed(0)
+        noise = {
+            name: (STIR * torch.randn(p.shape, generator=generator)).to(p)
+            for name, p in self.trainable_parameters().items()
+        }
+        with self.weights(noise):
+            yield
+
+    def sample_batch(self) -> TokenBatch:
+        """Two rows of random tokens, one of them padded: something to compare two implementations on."""
+        generator = torch.Generator().manual_seed(0)
+        vocab = int(self.model.config.get_text_config().vocab_size)
+        ids = torch.randint(vocab, (2, 14), generator=generator).to(self.device)
+        real = torch.ones_like(ids, dtype=torch.bool)
+        prompts = real[:, :8].clone()
+        prompts[0, :3] = False
+        return TokenBatch(
+            prompt_ids_B_P=ids[:, :8],
+            prompt_mask_B_P=prompts,
+            completion_ids_B_T=ids[:, 8:],
+            completion_mask_B_T=real[:, 8:],
+        )
+
+    @torch.no_grad()
+    def lean_deviation(self) -> float:
+        """Largest difference of a log-prob between the lean twin and the model it stands for, on a few tokens."""
+        assert self.lean is not None
+        with self.stirred():
+            batch = self.sample_batch()
+            tokens = self.logits(batch).argmax(-1)
+            batch = replace(batch, completion_ids_B_T=tokens)
+            expected, _ = token_logprobs(self.logits(batch), tokens)
+            found, _ = self.logprobs(batch, 1.0)
+            return float((found - expected).abs().max())
 
     def logits(self, batch: TokenBatch) -> Tensor:
         """Logits that each token of the completions was drawn from, ``B_T_V``, in the model's dtype."""
@@ -149,6 +212,20 @@ class Policy:
                 digest.update(name.encode())
                 digest.update(tensor_bytes(parameter))
         return digest.hexdigest()
+
+
+def states_before_tokens(backbone: Any, batch: TokenBatch) -> Tensor:
+    """Last hidden states from which each completion token is predicted, ``B_T_D``."""
+    mask = torch.cat([batch.prompt_mask_B_P, batch.completion_mask_B_T], dim=1)
+    output = backbone(
+        input_ids=torch.cat([batch.prompt_ids_B_P, batch.completion_ids_B_T], dim=1),
+        attention_mask=mask.long(),
+        position_ids=positions(mask),
+        use_cache=False,
+    )
+    length = batch.completion_ids_B_T.shape[1]
+    states: Tensor = output.last_hidden_state[:, -(length + 1) : -1]
+    return states
 
 
 def positions(mask: Tensor) -> Tensor:

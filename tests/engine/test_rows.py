@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grpo_tui.engine.rows import Row, padded, split_by_tokens
+from grpo_tui.engine.rows import MIN_MICROBATCH_TOKENS, NARROWER, Row, padded, split_by_tokens
 
 LENGTHS = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 60)), min_size=1, max_size=40)
 
@@ -42,17 +42,32 @@ def test_every_row_once_and_within_the_budget(lengths: list[tuple[int, int]], bu
 @settings(deadline=None, max_examples=50)
 @given(LENGTHS, st.integers(1, 400))
 def test_no_two_neighbours_would_fit_together(lengths: list[tuple[int, int]], budget: int) -> None:
-    """The split is greedy: a part was closed because its successor's first row did not fit any more."""
+    """The split is greedy: a part was closed because its successor's first row did not fit any more, or is much shorter."""
     parts = split_by_tokens([make_row(*pair) for pair in lengths], budget)
     for part, following in pairwise(parts):
-        assert padded_tokens([*part, following[0]]) > budget
+        assert padded_tokens([*part, following[0]]) > min(budget, MIN_MICROBATCH_TOKENS)
 
 
 @settings(deadline=None, max_examples=50)
 @given(LENGTHS)
-def test_a_large_budget_is_one_part_longest_first(lengths: list[tuple[int, int]]) -> None:
-    [part] = split_by_tokens([make_row(*pair) for pair in lengths], 1_000_000)
-    assert [row.total_length for row in part] == sorted((sum(pair) for pair in lengths), reverse=True)
+def test_a_large_budget_goes_longest_first_and_parts_only_what_is_much_shorter(
+    lengths: list[tuple[int, int]],
+) -> None:
+    parts = split_by_tokens([make_row(*pair) for pair in lengths], 1_000_000)
+    ordered = [row.total_length for part in parts for row in part]
+    assert ordered == sorted((sum(pair) for pair in lengths), reverse=True)
+    for part, following in pairwise(parts):
+        width = padded_tokens(part) // len(part)
+        assert following[0].total_length < NARROWER * width
+
+
+def test_padding_costs_less_than_tokens() -> None:
+    """Seen to fail with: no parting by length, which pads the 40 short rows here to 100 tokens each."""
+    rows = [make_row(20, 80) for _ in range(8)] + [make_row(20, 10) for _ in range(40)]
+    parts = split_by_tokens(rows, 1_000_000)
+    real = sum(row.total_length for row in rows)
+    assert [len(part) for part in parts] == [8, 40]
+    assert sum(padded_tokens(part) for part in parts) == real
 
 
 @settings(deadline=None, max_examples=50)

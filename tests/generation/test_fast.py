@@ -129,6 +129,7 @@ def test_in_bf16_the_adapter_stays_beside_the_matrix() -> None:
         parameter.data = parameter.data.float()
     sampler = FastSampler(policy)
     assert sampler.deviation() < TOLERANCE[torch.bfloat16]
+    sampler._twin.refresh()
     layer, bare = sampler._twin._layers[0]
     x = torch.randn(3, 5, layer.in_features, generator=torch.Generator().manual_seed(0)).bfloat16()
     change = (bare(x) - layer.base_layer(x)).float()
@@ -183,7 +184,7 @@ def test_a_wrong_twin_is_found_out(policy: Policy, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("grpo_tui.generation.folded.Twin.refresh", _forget_to_fold)
     said: list[str] = []
     assert isinstance(make_sampler(policy, "auto", said.append), TrustedSampler)
-    assert "log-probs differ by up to" in said[0]
+    assert "distributions differ by up to" in said[0]
     with pytest.raises(ValueError, match="'fast' does not work with this model"):
         make_sampler(policy, "fast")
 

@@ -23,9 +23,10 @@ def test_sum_and_mean_count_masked_tokens_alone() -> None:
     assert masked_mean(values, mask).item() == 7.0 / 3.0
 
 
-def test_mean_of_nothing_is_zero() -> None:
-    # Seen to fail with: the clamp of the count left out.
+def test_mean_of_nothing_is_zero_and_of_one_is_itself() -> None:
+    # Seen to fail with: the clamp of the count left out, or at 2.
     assert masked_mean(torch.full((2, 2), NAN), torch.zeros(2, 2, dtype=torch.bool)).item() == 0.0
+    assert masked_mean(torch.tensor([[3.0, NAN]]), torch.tensor([[True, False]])).item() == 3.0
 
 
 def test_neither_value_nor_gradient_of_padding_passes() -> None:

@@ -96,12 +96,14 @@ def test_the_right_hand_side_is_left_as_it_is() -> None:
 
 
 def test_step_scale_fills_the_quadratic_model() -> None:
-    # Seen to fail with: δ instead of 2δ; no root.
+    # Seen to fail with: δ instead of 2δ; no root; no step at a curvature below 1.
     # s = (1, 2), M = diag(2, 0.5): sᵀMs = 2 + 2 = 4; √(2 · 0.02 / 4) = 0.1
     step = _vector(1.0, 2.0)
     product = _vector(2.0, 1.0)
     scale = step_scale(step, product, 0.02)
     assert scale == pytest.approx(0.1, abs=1e-15)
+    # √(2 · 0.01 / 0.5)
+    assert step_scale(_vector(1.0), _vector(0.5), 0.01) == pytest.approx(0.2, abs=1e-15)
     assert 0.5 * float((scale * step).dot(scale * product)) == pytest.approx(0.02, abs=1e-15)
 
 

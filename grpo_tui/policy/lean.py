@@ -1,0 +1,113 @@
+"""A twin of the policy for scoring and updating: the same weights and the same adapter, without PEFT's layers around them.
+
+PEFT computes each LoRA branch in float32 with its own copy of the layer's input, keeps that copy for the backward pass, and
+does so in a dozen small calls. The twin's layers share the very parameters (so gradients arrive where the optimiser looks
+for them), compute in the dtype of the frozen weights, and keep only what the backward pass needs: the input, which
+neighbouring layers share, and the product with A.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+LORA = "default"
+"""PEFT's name for the policy's adapter."""
+
+
+@dataclass(slots=True)
+class Switch:
+    """Whether the adapter takes part; one for all layers."""
+
+    on: bool = True
+
+
+class _LoraProduct(torch.autograd.Function):
+    """``y = W x + b + s B (A x)`` with W and b frozen."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a_R_I: Tensor, b_O_R: Tensor, scale: float
+    ) -> Tensor:
+        a, b = a_R_I.to(x.dtype), (b_O_R * scale).to(x.dtype)
+        low = nn.functional.linear(x, a)
+        y = nn.functional.linear(x, weight, bias)
+        ctx.save_for_backward(x, weight, a, b, low)
+        ctx.scale = scale
+        return torch.addmm(y.flatten(0, -2), low.flatten(0, -2), b.t()).view(y.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad_y,) = grads
+        x, weight, a, b, low = ctx.saved_tensors
+        flat = grad_y.flatten(0, -2)
+        grad_low = flat @ b
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = torch.addmm(flat @ weight, grad_low, a).view(x.shape)
+        grad_a = (grad_low.t() @ x.flatten(0, -2)).float()
+        grad_b = (flat.t() @ low.flatten(0, -2)).float() * ctx.scale
+        return grad_x, None, None, grad_a, grad_b, None
+
+
+class LeanLora(nn.Module):
+    """One adapted linear layer over shared parameters."""
+
+    def __init__(self, source: Any, switch: Switch) -> None:
+        super().__init__()
+        base = source.base_layer
+        self.weight, self.bias = base.weight, base.bias
+        self.a_R_I, self.b_O_R = source.lora_A[LORA].weight, source.lora_B[LORA].weight
+        self.scale = float(source.scaling[LORA])
+        self.switch = switch
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The adapted product, or the plain one while the adapter is switched off."""
+        if not self.switch.on:
+            return nn.functional.linear(x, self.weight, self.bias)
+        apply: Any = _LoraProduct.apply
+        product: Tensor = apply(x, self.weight, self.bias, self.a_R_I, self.b_O_R, self.scale)
+        return product
+
+
+class LeanTwin:
+    """The policy's model with lean layers, and its language-model head apart."""
+
+    def __init__(self, base: Any) -> None:
+        """Build the twin.
+
+        Args:
+            base: the model under PEFT's wrapper, its adapted layers in place.
+
+        Raises:
+            ValueError: a layer is adapted in a way that the twin does not know.
+        """
+        shared: dict[int, Any] = {id(t): t for t in (*base.parameters(), *base.buffers())}
+        self.switch = Switch()
+        self.model: Any = copy.deepcopy(base, shared).eval()
+        for name, source in [(n, m) for n, m in base.named_modules() if hasattr(m, "lora_A")]:
+            _check(source)
+            parent_name, _, leaf = name.rpartition(".")
+            setattr(self.model.get_submodule(parent_name), leaf, LeanLora(source, self.switch))
+        head = self.model.get_output_embeddings()
+        if type(head) is not nn.Linear:
+            raise ValueError(f"its head is a {type(head).__name__}")
+        self.backbone: Any = self.model.base_model
+        if self.backbone is self.model:
+            raise ValueError("its body cannot be told from its head")
+        self.head_weight: Tensor = head.weight
+        self.head_bias: Tensor | None = head.bias
+
+
+def _check(source: Any) -> None:
+    if type(source.base_layer) is not nn.Linear:
+        raise ValueError(f"an adapted layer is a {type(source.base_layer).__name__}")
+    plain = set(source.lora_A) >= {LORA} and not getattr(source, "use_dora", {}).get(LORA)
+    if not plain or type(source.lora_dropout[LORA]) is not nn.Identity:
+        raise ValueError("a layer is adapted by something other than LoRA without dropout")
+    if source.lora_B[LORA].bias is not None:
+        raise ValueError("an adapter has a bias")

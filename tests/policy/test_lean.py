@@ -1,0 +1,147 @@
+"""The lean twin is the model that PEFT wraps: same numbers, same gradients, on the very same parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch import Tensor
+
+from grpo_tui.policy.errors import PolicyError
+from grpo_tui.policy.loading import make_lean
+from grpo_tui.policy.policy import Policy, TokenBatch
+from tests.policy.models import ARCHITECTURES, PEFT_NOISE, batch_of, tiny_policy
+
+pytestmark = pytest.mark.filterwarnings(PEFT_NOISE)
+
+PROMPTS = [(5, 6, 7), (9, 8, 7, 6, 5, 4, 3, 2, 11, 12, 13), (20,)]
+COMPLETIONS = [[3, 4, 5, 6, 7, 8, 9, 10, 11], [12], [13, 14]]
+TAKES = {"llama", "qwen2", "qwen3", "mistral"}
+"""Those that must not keep PEFT's layers."""
+
+
+def batch() -> TokenBatch:
+    return batch_of(PROMPTS, COMPLETIONS)
+
+
+@contextmanager
+def with_peft(policy: Policy) -> Iterator[None]:
+    lean, policy.lean = policy.lean, None
+    try:
+        yield
+    finally:
+        policy.lean = lean
+
+
+def numbers(policy: Policy) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Log-probs, entropies and the adapter's gradient of a weighted sum of log-probs."""
+    made = batch()
+    mask = made.completion_mask_B_T
+    logprobs, entropies = policy.logprobs(made, 0.8)
+    weights = torch.linspace(-1.0, 2.0, int(mask.sum()))
+    (logprobs[mask] * weights).sum().backward()  # type: ignore[no-untyped-call,unused-ignore]
+    gradients = {}
+    for name, parameter in policy.trainable_parameters().items():
+        assert parameter.grad is not None, name
+        gradients[name] = parameter.grad
+        parameter.grad = None
+    return logprobs.detach()[mask], entropies[mask], gradients
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_architecture_agrees_or_keeps_pefts_layers(architecture: str) -> None:
+    """Seen to fail with: the scale left out of B's gradient; A and B swapped; states of the wrong positions."""
+    policy = tiny_policy(architecture)
+    said: list[str] = []
+    make_lean(policy, "auto", lambda name, _detail: said.append(name))
+    if policy.lean is None:
+        assert architecture not in TAKES
+        assert said == ["keeping PEFT's layers"]
+        return
+    assert said == []
+    logprobs, entropies, gradients = numbers(policy)
+    with with_peft(policy):
+        expected, expected_entropies, expected_gradients = numbers(policy)
+    torch.testing.assert_close(logprobs, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(entropies, expected_entropies, rtol=0, atol=1e-5)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, expected_gradients[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    made = tiny_policy()
+    make_lean(made, "lean")
+    return made
+
+
+def test_the_reference_is_the_adapter_switched_off(policy: Policy) -> None:
+    with torch.no_grad():
+        with policy.reference():
+            lean, _ = policy.logprobs(batch(), 1.0)
+            with with_peft(policy):
+                peft, _ = policy.logprobs(batch(), 1.0)
+        on, _ = policy.logprobs(batch(), 1.0)
+    mask = batch().completion_mask_B_T
+    torch.testing.assert_close(lean[mask], peft[mask], rtol=0, atol=1e-5)
+    assert (on - lean)[mask].abs().max() > 1e-3
+
+
+def test_a_new_adapter_is_the_base_bitwise() -> None:
+    fresh = tiny_policy(adapter_noise=0.0)
+    make_lean(fresh, "lean")
+    with torch.no_grad():
+        on, _ = fresh.logprobs(batch(), 1.0)
+        with fresh.reference():
+            off, _ = fresh.logprobs(batch(), 1.0)
+    assert torch.equal(on, off)
+
+
+def test_it_shares_every_parameter(policy: Policy) -> None:
+    assert policy.lean is not None
+    known = {id(p) for p in policy.model.parameters()}
+    assert all(id(p) in known for p in policy.lean.model.parameters())
+
+
+def test_the_check_leaves_the_adapter_bitwise(policy: Policy) -> None:
+    before = policy.adapter_state()
+    rng = torch.get_rng_state()
+    assert policy.lean_deviation() < 1e-4
+    assert all(torch.equal(p, before[name]) for name, p in policy.adapter_state().items())
+    assert torch.equal(torch.get_rng_state(), rng)
+
+
+def test_a_wrong_twin_is_found_out_although_a_new_adapter_is_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen to fail with: the comparison made at B = 0, where a twin without an adapter looks right."""
+
+    def without_adapter(_self: object, x: Tensor) -> Tensor:
+        return torch.nn.functional.linear(x, _self.weight, _self.bias)  # type: ignore[attr-defined]
+
+    monkeypatch.setattr("grpo_tui.policy.lean.LeanLora.forward", without_adapter)
+    fresh = tiny_policy(adapter_noise=0.0)
+    make_lean(fresh, "auto")
+    assert fresh.lean is None
+    with pytest.raises(PolicyError, match="adapter_layers: 'lean' does not work"):
+        make_lean(fresh, "lean")
+
+
+def test_peft_can_be_asked_for() -> None:
+    plain = tiny_policy()
+    make_lean(plain, "peft")
+    assert plain.lean is None
+
+
+def test_in_bf16_gradients_come_in_float32_and_close() -> None:
+    made = tiny_policy()
+    exact = numbers(made)[2]
+    made.model.to(torch.bfloat16)
+    for parameter in made.trainable_parameters().values():
+        parameter.data = parameter.data.float()
+    make_lean(made, "lean")
+    gradients = numbers(made)[2]
+    mine = torch.cat([g.flatten() for g in gradients.values()])
+    theirs = torch.cat([exact[name].flatten() for name in gradients])
+    assert mine.dtype is torch.float32
+    assert torch.nn.functional.cosine_similarity(mine, theirs, dim=0) > 0.99
