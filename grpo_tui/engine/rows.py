@@ -16,6 +16,7 @@ from grpo_tui.events.records import GroupRecord
 from grpo_tui.generation.trusted import left_pad
 from grpo_tui.ops.masking import completion_mask
 from grpo_tui.policy.policy import Policy, TokenBatch
+from grpo_tui.policy.shared import SharedPrompts
 
 _V = TypeVar("_V")
 
@@ -128,16 +129,22 @@ def split_by_tokens(rows: Sequence[Row], max_tokens: int) -> list[list[Row]]:
 
 def token_batch(rows: Sequence[Row], policy: Policy) -> TokenBatch:
     """Rows in one rectangle."""
-    prompt_ids, prompt_mask = left_pad([row.prompt_ids for row in rows], policy.pad_id, policy.device)
+    distinct = list(dict.fromkeys(row.prompt_ids for row in rows))
+    place = {prompt: i for i, prompt in enumerate(distinct)}
+    ids, mask = left_pad(distinct, policy.pad_id, policy.device)
+    prompt_of = torch.tensor([place[row.prompt_ids] for row in rows], device=policy.device)
     lengths = torch.tensor([row.num_tokens for row in rows], device=policy.device)
     completion_ids = torch.nn.utils.rnn.pad_sequence(
         [row.completion_ids_T for row in rows], batch_first=True, padding_value=policy.pad_id
     )
     return TokenBatch(
-        prompt_ids_B_P=prompt_ids,
-        prompt_mask_B_P=prompt_mask,
+        prompt_ids_B_P=ids[prompt_of],
+        prompt_mask_B_P=mask[prompt_of],
         completion_ids_B_T=completion_ids,
         completion_mask_B_T=completion_mask(lengths, completion_ids.shape[1]),
+        shared=SharedPrompts(ids_Q_P=ids, mask_Q_P=mask, prompt_of_B=prompt_of)
+        if len(distinct) < len(rows)
+        else None,
     )
 
 

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from grpo_tui.policy.shared import can_share
+
 LORA = "default"
 """PEFT's name for the policy's adapter."""
 
@@ -101,6 +103,8 @@ class LeanTwin:
             raise ValueError("its body cannot be told from its head")
         self.head_weight: Tensor = head.weight
         self.head_bias: Tensor | None = head.bias
+        self.shares_prompts = can_share(base.config)
+        """Whether a prompt can go through once for all its completions."""
 
 
 def _check(source: Any) -> None:

@@ -15,6 +15,7 @@ from grpo_tui.events.records import ModelRecord
 from grpo_tui.ops.head import head_logprobs
 from grpo_tui.ops.logprobs import token_logprobs
 from grpo_tui.policy.lean import LeanTwin
+from grpo_tui.policy.shared import SharedPrompts, shared_states
 
 UNBOUNDED_CONTEXT = 1 << 30
 STIR = 0.02
@@ -34,6 +35,8 @@ class TokenBatch:
     prompt_mask_B_P: Tensor
     completion_ids_B_T: Tensor
     completion_mask_B_T: Tensor
+    shared: SharedPrompts | None = None
+    """The same prompts, each once, where rows have them in common."""
 
 
 class Policy:
@@ -116,7 +119,10 @@ class Policy:
         """
         if self.lean is None:
             return token_logprobs(self.logits(batch), batch.completion_ids_B_T, temperature=temperature)
-        states = states_before_tokens(self.lean.backbone, batch)
+        if batch.shared is not None and self.lean.shares_prompts:
+            states = shared_states(self.lean.backbone, batch.shared, batch.completion_ids_B_T)
+        else:
+            states = states_before_tokens(self.lean.backbone, batch)
         mask = batch.completion_mask_B_T
         logprobs_N, entropies_N = head_logprobs(
             states[mask],
@@ -140,18 +146,20 @@ class Policy:
             yield
 
     def sample_batch(self) -> TokenBatch:
-        """Two rows of random tokens, one of them padded: something to compare two implementations on."""
+        """Three rows of random tokens over two prompts, one of them padded: to compare two implementations on."""
         generator = torch.Generator().manual_seed(0)
         vocab = int(self.model.config.get_text_config().vocab_size)
-        ids = torch.randint(vocab, (2, 14), generator=generator).to(self.device)
+        ids = torch.randint(vocab, (3, 14), generator=generator).to(self.device)
         real = torch.ones_like(ids, dtype=torch.bool)
-        prompts = real[:, :8].clone()
-        prompts[0, :3] = False
+        prompts, prompt_mask = ids[:2, :8], real[:2, :8].clone()
+        prompt_mask[0, :3] = False
+        prompt_of = torch.tensor([0, 1, 0], device=self.device)
         return TokenBatch(
-            prompt_ids_B_P=ids[:, :8],
-            prompt_mask_B_P=prompts,
+            prompt_ids_B_P=prompts[prompt_of],
+            prompt_mask_B_P=prompt_mask[prompt_of],
             completion_ids_B_T=ids[:, 8:],
             completion_mask_B_T=real[:, 8:],
+            shared=SharedPrompts(ids_Q_P=prompts, mask_Q_P=prompt_mask, prompt_of_B=prompt_of),
         )
 
     @torch.no_grad()

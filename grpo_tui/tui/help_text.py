@@ -22,7 +22,8 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
         "dead group  ·",
         "all rewards equal  →  every A = 0",
         "Too easy (all right), too hard (none right), identical text, or equal rewards otherwise: the group adds nothing "
-        "to the update, whatever it cost to sample. groups.resample_tries replaces such groups.",
+        "to the update, whatever it cost to sample. groups.resample_tries replaces such groups. (With a critic or a running "
+        "baseline, which do not compare inside a group, it still pushes.)",
     ),
     (
         "form only  !",

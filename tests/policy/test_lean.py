@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from grpo_tui.policy.errors import PolicyError
 from grpo_tui.policy.loading import make_lean
 from grpo_tui.policy.policy import Policy, TokenBatch
+from grpo_tui.policy.shared import SharedPrompts
 from tests.policy.models import ARCHITECTURES, PEFT_NOISE, batch_of, tiny_policy
 
 pytestmark = pytest.mark.filterwarnings(PEFT_NOISE)
@@ -35,9 +37,9 @@ def with_peft(policy: Policy) -> Iterator[None]:
         policy.lean = lean
 
 
-def numbers(policy: Policy) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+def numbers(policy: Policy, made: TokenBatch | None = None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Log-probs, entropies and the adapter's gradient of a weighted sum of log-probs."""
-    made = batch()
+    made = made or batch()
     mask = made.completion_mask_B_T
     logprobs, entropies = policy.logprobs(made, 0.8)
     weights = torch.linspace(-1.0, 2.0, int(mask.sum()))
@@ -68,6 +70,52 @@ def test_every_architecture_agrees_or_keeps_pefts_layers(architecture: str) -> N
     torch.testing.assert_close(entropies, expected_entropies, rtol=0, atol=1e-5)
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, expected_gradients[name], rtol=1e-4, atol=1e-5)
+
+
+def shared_batch() -> TokenBatch:
+    """Five completions of three prompts of unequal length, not in the prompts' order; and the same prompts, once each."""
+    order = [1, 0, 1, 2, 0]
+    whole = batch_of([PROMPTS[i] for i in order], [*COMPLETIONS, [30], [31, 32, 33, 34]])
+    once = batch_of(PROMPTS, COMPLETIONS)
+    shared = SharedPrompts(
+        ids_Q_P=once.prompt_ids_B_P, mask_Q_P=once.prompt_mask_B_P, prompt_of_B=torch.tensor(order)
+    )
+    return replace(whole, shared=shared)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("length", [9, 1])
+def test_a_shared_prompt_is_as_good_as_its_copies(architecture: str, length: int) -> None:
+    """Seen to fail with: positions that begin at 0; the prompt's padding attended to; rows in the prompts' order."""
+    policy = tiny_policy(architecture)
+    make_lean(policy, "auto")
+    if policy.lean is None or not policy.lean.shares_prompts:
+        assert architecture not in TAKES
+        return
+    made = shared_batch()
+    made = replace(
+        made,
+        completion_ids_B_T=made.completion_ids_B_T[:, :length],
+        completion_mask_B_T=made.completion_mask_B_T[:, :length],
+    )
+    alone = numbers(policy, replace(made, shared=None))
+    together = numbers(policy, made)
+    torch.testing.assert_close(together[0], alone[0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(together[1], alone[1], rtol=0, atol=1e-5)
+    for name, gradient in together[2].items():
+        assert (gradient - alone[2][name]).norm() < 1e-5 * alone[2][name].norm()
+
+
+def test_a_shared_prompt_goes_through_once(policy: Policy) -> None:
+    assert policy.lean is not None
+    shapes: list[tuple[int, ...]] = []
+    handle = policy.lean.backbone.register_forward_pre_hook(
+        lambda _module, _args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    with torch.no_grad():
+        policy.logprobs(shared_batch(), 1.0)
+    handle.remove()
+    assert shapes == [(3, 11), (5, 9)]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,174 @@
+"""A GRPO step against TRL's: the same model, prompts, tokens and settings, one after the other in one run.
+
+    python -m tests.benchmarks.trl_step --model SmolLM2-135M-Instruct.Q4_1.gguf [--dtype bf16] [--steps 4]
+
+Each side is a process of its own, so that peak memory is its own. Needs ``trl`` (the extra ``bench``). The first step of
+each is warm-up and is left out; what is told is the median of the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+PROMPTS = [
+    "A baker fills 7 trays with 12 rolls each and sells 59 of the rolls. How many rolls are left?",
+    "A train covers 45 miles in each of the first 3 hours and 60 miles in the fourth. How far does it go in all?",
+]
+GROUP, TOKENS, RANK, BETA = 8, 128, 16, 0.04
+
+
+def main() -> None:
+    """Run both sides and print the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--dtype", default="bf16", choices=("bf16", "fp32"))
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--child", choices=("ours", "trl"))
+    arguments = parser.parse_args()
+    if arguments.child:
+        run = ours if arguments.child == "ours" else trl
+        seconds, num_tokens = run(arguments)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        print(json.dumps({"seconds": seconds, "tokens": num_tokens, "peak": peak}))
+        return
+    found = {side: _child(side, arguments) for side in ("ours", "trl")}
+    print(f"{'':8}{'s/step':>8}{'tokens/step':>13}{'peak GB':>9}")
+    for side, row in found.items():
+        print(
+            f"{side:8}{_median(row):8.1f}{statistics.median(row['tokens'][1:]):13.0f}{row['peak'] / 1e9:9.2f}"
+        )
+    ratio, memory = (
+        _median(found["trl"]) / _median(found["ours"]),
+        found["ours"]["peak"] / found["trl"]["peak"],
+    )
+    print(f"steps per second: {ratio:.2f} x TRL; peak memory: {memory:.2f} of TRL's")
+
+
+def _median(row: dict[str, Any]) -> float:
+    return float(statistics.median(row["seconds"][1:]))
+
+
+def _child(side: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.benchmarks.trl_step", "--child", side, "--model", arguments.model]
+    command += ["--dtype", arguments.dtype, "--steps", str(arguments.steps)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
+
+
+def ours(arguments: argparse.Namespace) -> tuple[list[float], list[int]]:
+    """Seconds and completion tokens of each step of grpo-tui."""
+    import tempfile
+
+    from grpo_tui import Trainer, load_config
+
+    with tempfile.TemporaryDirectory() as folder:
+        problems = Path(folder) / "problems.jsonl"
+        rows = [{"prompt": prompt, "answer": str(i)} for i, prompt in enumerate(PROMPTS)]
+        problems.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        config = load_config(
+            preset="tiny",
+            overrides=[
+                f"model.source={arguments.model}",
+                f"model.dtype={arguments.dtype}",
+                f"data.source={problems}",
+                "data.eval_fraction=0",
+                "eval.every=0",
+                "sampling.prompts_per_step=2",
+                f"sampling.group_size={GROUP}",
+                f"sampling.max_completion_tokens={TOKENS}",
+                f"model.lora_rank={RANK}",
+                f"algorithm.beta={BETA}",
+                "optim.lr=1e-5",
+                "reward.canaries=false",
+                "reward.weights.math=0",
+                "reward.weights.length=1",
+            ],
+        )
+        trainer = Trainer.load(config)
+        seconds, tokens, started = [], [], time.perf_counter()
+        for metrics in trainer.steps(arguments.steps):
+            seconds.append(time.perf_counter() - started)
+            tokens.append(metrics.num_completion_tokens)
+            started = time.perf_counter()
+            phases = {
+                name: round(value, 1) for name, value in metrics.seconds_by_phase.items() if value > 0.05
+            }
+            sys.stderr.write(f"ours: {seconds[-1]:.1f} s {phases}\n")
+        trainer.close()
+    return seconds, tokens
+
+
+def trl(arguments: argparse.Namespace) -> tuple[list[float], list[int]]:
+    """The same of TRL's GRPOTrainer with transformers' generate."""
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, TrainerCallback
+    from trl import GRPOConfig, GRPOTrainer
+
+    path = Path(arguments.model)
+    dtype = torch.bfloat16 if arguments.dtype == "bf16" else torch.float32
+    packed = GgufConfig(gguf_file=path.name, dequantize=True)
+    tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
+    model = AutoModelForCausalLM.from_pretrained(
+        str(path.parent), gguf_file=path.name, dtype=dtype, quantization_config=packed
+    )
+    seconds: list[float] = []
+    tokens: list[int] = []
+
+    def length(completions: list[Any], completion_ids: list[list[int]], **_: Any) -> list[float]:
+        tokens.append(sum(len(ids) for ids in completion_ids))
+        return [-len(ids) / TOKENS for ids in completion_ids]
+
+    class Clock(TrainerCallback):  # type: ignore[misc,unused-ignore]
+        def on_step_begin(self, *_args: Any, **_kwargs: Any) -> None:
+            self.started = time.perf_counter()
+
+        def on_step_end(self, *_args: Any, **_kwargs: Any) -> None:
+            seconds.append(time.perf_counter() - self.started)
+            sys.stderr.write(f"trl: {seconds[-1]:.1f} s\n")
+
+    trainer = GRPOTrainer(
+        model=model,
+        reward_funcs=length,
+        processing_class=tokenizer,
+        train_dataset=Dataset.from_list(
+            [{"prompt": [{"role": "user", "content": prompt}]} for prompt in PROMPTS] * arguments.steps
+        ),
+        peft_config=LoraConfig(
+            r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM"
+        ),
+        args=GRPOConfig(
+            output_dir="/tmp/trl_step",
+            per_device_train_batch_size=2 * GROUP,
+            num_generations=GROUP,
+            max_completion_length=TOKENS,
+            beta=BETA,
+            learning_rate=1e-5,
+            max_steps=arguments.steps,
+            use_cpu=not torch.cuda.is_available(),
+            bf16=False,
+            gradient_checkpointing=False,
+            report_to=[],
+            save_strategy="no",
+            logging_strategy="no",
+            disable_tqdm=True,
+            shuffle_dataset=False,
+        ),
+        callbacks=[Clock()],
+    )
+    trainer.train()
+    return seconds, tokens
+
+
+if __name__ == "__main__":
+    main()
