@@ -78,7 +78,7 @@ def terms_of(arguments: argparse.Namespace) -> Terms:
         num_seeds=arguments.seeds,
         max_tokens=arguments.tokens,
         factors=arguments.sweep,
-        sweep_tokens=arguments.sweep_tokens or max(1, arguments.tokens * 3 // 5),
+        sweep_tokens=arguments.sweep_tokens or arguments.tokens,
         preset=arguments.preset,
         config_file=arguments.config,
         overrides=tuple(arguments.overrides),

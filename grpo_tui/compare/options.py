@@ -70,7 +70,7 @@ def add_compare(commands: Any) -> argparse.ArgumentParser:
         "--sweep-tokens",
         type=_whole(1, 10**12),
         metavar="N",
-        help="tokens of each run of the sweep (default: three fifths of --tokens)",
+        help="tokens of each run of the sweep (default: as many as --tokens)",
     )
     compare.add_argument("--preset", metavar="NAME", help="as in train: tiny (default), gsm8k, math …")
     compare.add_argument(

@@ -100,7 +100,7 @@ def test_json_lines(grpo_tui: Command, tmp_path: Path) -> None:
         "seeds": [0, 1],
         "tokens_per_run": 500,
         "sweep_factors": [1.0, 2.0],
-        "sweep_tokens_per_run": 300,
+        "sweep_tokens_per_run": 500,
     }
 
 
