@@ -11,15 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from grpo_tui.generation import attention
-from grpo_tui.generation.choice import choose
+from grpo_tui.generation.drawing import MAX_ROWS, Drawn, in_rounds
 from grpo_tui.generation.folded import Twin
 from grpo_tui.generation.slab import SlabCache
-from grpo_tui.generation.streams import uniforms
 from grpo_tui.generation.threads import decoding_threads
 from grpo_tui.generation.trusted import TrustedSampler, left_pad
 from grpo_tui.generation.types import (
@@ -28,12 +26,9 @@ from grpo_tui.generation.types import (
     Sampler,
     SampleRequest,
     SamplingSettings,
-    TokenTick,
 )
 from grpo_tui.policy.policy import Policy, TokenBatch, positions
 
-MAX_ROWS = 256
-"""Completions decoded together; more are drawn in several rounds."""
 PREFILL_TOKENS = 16_384
 """Padded prompt tokens that go through the model at once."""
 LEAVE_AT = 0.75
@@ -61,24 +56,14 @@ class FastSampler:
         self, requests: Sequence[SampleRequest], settings: SamplingSettings, on_token: OnToken
     ) -> list[SampledTokens]:
         """One completion for each request, in order."""
-        drawn: list[SampledTokens] = []
         with decoding_threads(self._policy):
             self._twin.refresh()
-            for start in range(0, len(requests), self._max_rows):
-                rows = requests[start : start + self._max_rows]
-                tokens_before = sum(len(s.token_ids_T) for s in drawn)
-                run = _Run(self._policy, self._twin.model, rows, settings)
-                while run.advance():
-                    on_token(
-                        TokenTick(
-                            num_tokens=tokens_before + run.num_tokens,
-                            num_finished=len(drawn) + run.num_finished,
-                            num_total=len(requests),
-                            longest=run.length,
-                        )
-                    )
-                drawn += run.results()
-        return drawn
+            return in_rounds(
+                requests,
+                self._max_rows,
+                lambda rows: _Round(self._policy, self._twin.model, rows, settings),
+                on_token,
+            )
 
     @torch.no_grad()
     def deviation(self) -> float:
@@ -182,36 +167,24 @@ def _decode(
     return logits
 
 
-class _Run:
-    """One batch of rows being decoded together. ``_N`` are the rows still in it, ``_B`` all of them."""
+class _Round:
+    """Rows being decoded together, without those that are finished."""
 
     def __init__(
         self, policy: Policy, model: Any, requests: Sequence[SampleRequest], settings: SamplingSettings
     ) -> None:
-        self._policy, self._model, self._settings = policy, model, settings
-        self._num_rows, limit = len(requests), settings.max_new_tokens
-        device = policy.device
-        shape = (self._num_rows, limit)
-        self._uniforms_B_T = torch.from_numpy(np.stack([uniforms(r.stream_key, limit) for r in requests])).to(
-            device
-        )
-        self._tokens_B_T = torch.full(shape, policy.pad_id, dtype=torch.long, device=device)
-        self._logprobs_B_T = torch.zeros(shape, device=device)
-        self._entropies_B_T = torch.zeros(shape, device=device)
-        self._lengths_B = torch.zeros(self._num_rows, dtype=torch.long, device=device)
-        self._stopped_B = torch.zeros(self._num_rows, dtype=torch.bool, device=device)
-        self._eos_ids = torch.tensor(policy.eos_ids, device=device)
-        self._rows_N = torch.arange(self._num_rows, device=device)
-        self._running_N = torch.ones(self._num_rows, dtype=torch.bool, device=device)
-        self.length = self.num_tokens = self.num_finished = 0
-        self._begin(requests)
+        self._policy, self._model = policy, model
+        self.drawn = Drawn(policy, requests, settings)
+        self._rows_N = torch.arange(len(requests), device=policy.device)
+        self._running_N = torch.ones(len(requests), dtype=torch.bool, device=policy.device)
+        self._begin(requests, settings.max_new_tokens)
 
-    def _begin(self, requests: Sequence[SampleRequest]) -> None:
+    def _begin(self, requests: Sequence[SampleRequest], max_new_tokens: int) -> None:
         """Prefill each distinct prompt once, and give every row its copy of the cache."""
         distinct = list(dict.fromkeys(r.prompt_ids for r in requests))
         place = {prompt: i for i, prompt in enumerate(distinct)}
         ids, mask = left_pad(distinct, self._policy.pad_id, self._policy.device)
-        capacity = ids.shape[1] + self._settings.max_new_tokens
+        capacity = ids.shape[1] + max_new_tokens
         at_once = max(1, PREFILL_TOKENS // ids.shape[1])
         parts = []
         for start in range(0, len(distinct), at_once):
@@ -230,28 +203,12 @@ class _Run:
 
     def advance(self) -> bool:
         """Draw one more token for every running row; False when there was nothing left to draw."""
-        if self.num_finished == self._num_rows:
+        if self.drawn.is_finished:
             return False
-        if self.length:
+        if self.drawn.length:
             self._forward()
-        column, rows = self.length, self._rows_N
-        chosen = choose(self._logits_N_V, self._uniforms_B_T[rows, column], self._settings)
-        running = self._running_N
-        self._tokens_B_T[rows, column] = torch.where(running, chosen.tokens_N, self._policy.pad_id)
-        self._logprobs_B_T[rows, column] = chosen.logprobs_N
-        self._entropies_B_T[rows, column] = chosen.entropies_N
-        self._lengths_B[rows] += running
-        self.num_tokens += self._num_rows - self.num_finished
-        stops = running & torch.isin(chosen.tokens_N, self._eos_ids)
-        self._stopped_B[rows] |= stops
-        self._running_N = running & ~stops
-        self._next_N = chosen.tokens_N
-        self.length += 1
-        left = int(self._running_N.sum())
-        self.num_finished = (
-            self._num_rows if self.length == self._settings.max_new_tokens else self._num_rows - left
-        )
-        if 0 < left <= LEAVE_AT * len(self._rows_N):
+        self._next_N, self._running_N = self.drawn.draw(self._logits_N_V, self._rows_N, self._running_N)
+        if 0 < int(self._running_N.sum()) <= LEAVE_AT * len(self._rows_N):
             self._leave()
         return True
 
@@ -269,22 +226,6 @@ class _Run:
         looks = None if self._looks is None else self._looks[..., : self._cache.get_seq_length() + 1]
         self._logits_N_V = _decode(self._model, self._next_N, self._position_N, looks, self._cache)
         self._position_N = self._position_N + 1
-
-    def results(self) -> list[SampledTokens]:
-        """What was drawn, moved to the host in one go."""
-        tokens = self._tokens_B_T.int().cpu().numpy()
-        logprobs = self._logprobs_B_T.float().cpu().numpy()
-        entropies = self._entropies_B_T.float().cpu().numpy()
-        stopped = self._stopped_B.cpu().tolist()
-        return [
-            SampledTokens(
-                token_ids_T=tokens[row, :n].copy(),
-                logprobs_T=logprobs[row, :n].copy(),
-                entropies_T=entropies[row, :n].copy(),
-                finish_reason="stop" if stopped[row] else "length",
-            )
-            for row, n in enumerate(self._lengths_B.tolist())
-        ]
 
 
 def _joined(caches: Sequence[SlabCache], rows_N: Tensor, capacity: int) -> SlabCache:

@@ -9,18 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from grpo_tui.generation.choice import choose
-from grpo_tui.generation.streams import uniforms
+from grpo_tui.generation.drawing import MAX_ROWS, Drawn, in_rounds
 from grpo_tui.generation.threads import decoding_threads
-from grpo_tui.generation.types import OnToken, SampledTokens, SampleRequest, SamplingSettings, TokenTick
+from grpo_tui.generation.types import OnToken, SampledTokens, SampleRequest, SamplingSettings
 from grpo_tui.policy.policy import Policy, positions
-
-MAX_ROWS = 256
-"""Completions decoded together; more are drawn in several rounds."""
 
 
 class TrustedSampler:
@@ -36,51 +31,19 @@ class TrustedSampler:
     ) -> list[SampledTokens]:
         """One completion for each request, in order."""
         with decoding_threads(self._policy):
-            return self._rounds(requests, settings, on_token)
-
-    def _rounds(
-        self, requests: Sequence[SampleRequest], settings: SamplingSettings, on_token: OnToken
-    ) -> list[SampledTokens]:
-        drawn: list[SampledTokens] = []
-        for start in range(0, len(requests), self._max_rows):
-            rows = requests[start : start + self._max_rows]
-            tokens_before = sum(len(s.token_ids_T) for s in drawn)
-            run = _Run(self._policy, rows, settings)
-            while run.advance():
-                on_token(
-                    TokenTick(
-                        num_tokens=tokens_before + run.num_tokens,
-                        num_finished=len(drawn) + run.num_finished,
-                        num_total=len(requests),
-                        longest=run.length,
-                    )
-                )
-            drawn += run.results()
-        return drawn
+            return in_rounds(
+                requests, self._max_rows, lambda rows: _Round(self._policy, rows, settings), on_token
+            )
 
 
-class _Run:
-    """One batch of rows being decoded together."""
+class _Round:
+    """One batch of rows being decoded together; those that are finished stay and draw padding."""
 
     def __init__(self, policy: Policy, requests: Sequence[SampleRequest], settings: SamplingSettings) -> None:
         self._policy = policy
-        self._settings = settings
-        self._num_rows = len(requests)
-        limit = settings.max_new_tokens
-        shape = (self._num_rows, limit)
-        device = policy.device
-        self._uniforms_B_T = torch.from_numpy(np.stack([uniforms(r.stream_key, limit) for r in requests])).to(
-            device
-        )
-        self._tokens_B_T = torch.full(shape, policy.pad_id, dtype=torch.long, device=device)
-        self._logprobs_B_T = torch.zeros(shape, device=device)
-        self._entropies_B_T = torch.zeros(shape, device=device)
-        self._lengths_B = torch.zeros(self._num_rows, dtype=torch.long, device=device)
-        self._running_B = torch.ones(self._num_rows, dtype=torch.bool, device=device)
-        self._eos_ids = torch.tensor(policy.eos_ids, device=device)
-        self.length = 0
-        self.num_tokens = 0
-        self.num_finished = 0
+        self.drawn = Drawn(policy, requests, settings)
+        self._rows_B = torch.arange(len(requests), device=policy.device)
+        self._running_B = torch.ones(len(requests), dtype=torch.bool, device=policy.device)
         self._logits_B_V, self._cache, self._mask_B_S = self._prefill(requests)
         self._next_position_B = self._mask_B_S.sum(dim=1)
 
@@ -103,32 +66,19 @@ class _Run:
 
     def advance(self) -> bool:
         """Draw one more token for every running row; False when there was nothing left to draw."""
-        if self.num_finished == self._num_rows:
+        if self.drawn.is_finished:
             return False
-        column = self.length
-        chosen = choose(self._logits_B_V, self._uniforms_B_T[:, column], self._settings)
         running = self._running_B
-        self._tokens_B_T[:, column] = torch.where(running, chosen.tokens_N, self._policy.pad_id)
-        self._logprobs_B_T[:, column] = chosen.logprobs_N
-        self._entropies_B_T[:, column] = chosen.entropies_N
-        self._lengths_B += running
-        self.num_tokens += self._num_rows - self.num_finished
-        self._running_B = running & ~torch.isin(chosen.tokens_N, self._eos_ids)
-        self.length += 1
-        self._stopped_B = ~self._running_B
-        if self.length == self._settings.max_new_tokens:
-            self.num_finished = self._num_rows
-        else:
-            self.num_finished = self._num_rows - int(self._running_B.sum())
-        if self.num_finished < self._num_rows:
-            self._forward(running, column)
+        tokens, self._running_B = self.drawn.draw(self._logits_B_V, self._rows_B, running)
+        if not self.drawn.is_finished:
+            self._forward(tokens, running)
         return True
 
-    def _forward(self, attended_B: Tensor, column: int) -> None:
-        """Feed the tokens of ``column`` and take the logits of the next."""
+    def _forward(self, tokens_B: Tensor, attended_B: Tensor) -> None:
+        """Feed the tokens just drawn and take the logits of the next."""
         self._mask_B_S = torch.cat([self._mask_B_S, attended_B.unsqueeze(1)], dim=1)
         output = self._policy.model(
-            input_ids=self._tokens_B_T[:, column : column + 1],
+            input_ids=tokens_B.unsqueeze(1),
             attention_mask=self._mask_B_S.long(),
             position_ids=self._next_position_B.unsqueeze(1),
             past_key_values=self._cache,
@@ -137,22 +87,6 @@ class _Run:
         self._next_position_B = self._next_position_B + attended_B
         self._logits_B_V = output.logits[:, -1]
         self._cache = output.past_key_values
-
-    def results(self) -> list[SampledTokens]:
-        """What was drawn, moved to the host in one go."""
-        tokens = self._tokens_B_T.int().cpu().numpy()
-        logprobs = self._logprobs_B_T.float().cpu().numpy()
-        entropies = self._entropies_B_T.float().cpu().numpy()
-        stopped = self._stopped_B.cpu().tolist()
-        return [
-            SampledTokens(
-                token_ids_T=tokens[row, :n].copy(),
-                logprobs_T=logprobs[row, :n].copy(),
-                entropies_T=entropies[row, :n].copy(),
-                finish_reason="stop" if stopped[row] else "length",
-            )
-            for row, n in enumerate(self._lengths_B.tolist())
-        ]
 
 
 def left_pad(prompts: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,123 @@
+"""What both samplers do alike: rounds of rows, the record of what was drawn, and when a row has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from grpo_tui.generation.choice import choose
+from grpo_tui.generation.streams import uniforms
+from grpo_tui.generation.types import OnToken, SampledTokens, SampleRequest, SamplingSettings, TokenTick
+from grpo_tui.policy.policy import Policy
+
+MAX_ROWS = 256
+"""Completions decoded together; more are drawn in several rounds."""
+
+
+class Round(Protocol):
+    """Rows being decoded together."""
+
+    drawn: Drawn
+
+    def advance(self) -> bool:
+        """Draw one more token for every running row; False when there was nothing left to draw."""
+        ...
+
+
+def in_rounds(
+    requests: Sequence[SampleRequest],
+    max_rows: int,
+    begin: Callable[[Sequence[SampleRequest]], Round],
+    on_token: OnToken,
+) -> list[SampledTokens]:
+    """Draw all requests, ``max_rows`` at a time, telling each position."""
+    results: list[SampledTokens] = []
+    tokens_before = 0
+    for start in range(0, len(requests), max_rows):
+        this = begin(requests[start : start + max_rows])
+        drawn = this.drawn
+        while this.advance():
+            on_token(
+                TokenTick(
+                    num_tokens=tokens_before + drawn.num_tokens,
+                    num_finished=len(results) + drawn.num_finished,
+                    num_total=len(requests),
+                    longest=drawn.length,
+                )
+            )
+        results += drawn.results()
+        tokens_before += drawn.num_tokens
+    return results
+
+
+class Drawn:
+    """Tokens, log-probs and entropies of ``_B`` rows, column by column. ``_N`` are rows that are still fed."""
+
+    def __init__(self, policy: Policy, requests: Sequence[SampleRequest], settings: SamplingSettings) -> None:
+        self._settings, self._pad_id = settings, policy.pad_id
+        self.num_rows, limit, device = len(requests), settings.max_new_tokens, policy.device
+        shape = (self.num_rows, limit)
+        streams = np.stack([uniforms(r.stream_key, limit) for r in requests])
+        self._uniforms_B_T = torch.from_numpy(streams).to(device)
+        self._tokens_B_T = torch.full(shape, policy.pad_id, dtype=torch.long, device=device)
+        self._logprobs_B_T = torch.zeros(shape, device=device)
+        self._entropies_B_T = torch.zeros(shape, device=device)
+        self._lengths_B = torch.zeros(self.num_rows, dtype=torch.long, device=device)
+        self._stopped_B = torch.zeros(self.num_rows, dtype=torch.bool, device=device)
+        self._eos_ids = torch.tensor(policy.eos_ids, device=device)
+        self.length = 0
+        """Columns drawn."""
+        self.num_tokens = 0
+        self.num_finished = 0
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every row has ended, or reached the limit."""
+        return self.num_finished == self.num_rows
+
+    def draw(self, logits_N_V: Tensor, rows_N: Tensor, running_N: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw the next column.
+
+        Args:
+            logits_N_V: what each row's token is drawn from.
+            rows_N: which of all rows they are.
+            running_N: which have not ended; the others get padding.
+
+        Returns:
+            The tokens to feed next, and which rows still run.
+        """
+        column = self.length
+        chosen = choose(logits_N_V, self._uniforms_B_T[rows_N, column], self._settings)
+        tokens_N = torch.where(running_N, chosen.tokens_N, self._pad_id)
+        self._tokens_B_T[rows_N, column] = tokens_N
+        self._logprobs_B_T[rows_N, column] = chosen.logprobs_N
+        self._entropies_B_T[rows_N, column] = chosen.entropies_N
+        self._lengths_B[rows_N] += running_N
+        self.num_tokens += self.num_rows - self.num_finished
+        ends_N = running_N & torch.isin(chosen.tokens_N, self._eos_ids)
+        self._stopped_B[rows_N] |= ends_N
+        running_N = running_N & ~ends_N
+        self.length += 1
+        at_limit = self.length == self._settings.max_new_tokens
+        self.num_finished = self.num_rows if at_limit else self.num_rows - int(running_N.sum())
+        return tokens_N, running_N
+
+    def results(self) -> list[SampledTokens]:
+        """What was drawn, moved to the host in one go."""
+        tokens = self._tokens_B_T.int().cpu().numpy()
+        logprobs = self._logprobs_B_T.float().cpu().numpy()
+        entropies = self._entropies_B_T.float().cpu().numpy()
+        stopped = self._stopped_B.cpu().tolist()
+        return [
+            SampledTokens(
+                token_ids_T=tokens[row, :n].copy(),
+                logprobs_T=logprobs[row, :n].copy(),
+                entropies_T=entropies[row, :n].copy(),
+                finish_reason="stop" if stopped[row] else "length",
+            )
+            for row, n in enumerate(self._lengths_B.tolist())
+        ]
