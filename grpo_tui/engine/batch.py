@@ -11,6 +11,7 @@ from torch import Tensor
 
 from grpo_tui.config.schema import AlgorithmConfig
 from grpo_tui.engine.control import Gate
+from grpo_tui.engine.memory import with_room
 from grpo_tui.engine.rows import Row, is_on_policy, nested, split_by_tokens, token_batch
 from grpo_tui.engine.trainer import Trainer
 from grpo_tui.events.records import FloatArray, Phase
@@ -49,7 +50,20 @@ def _logprobs_of(
     trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate, phase: Phase, *, reference: bool
 ) -> list[tuple[list[Row], list[Tensor]]]:
     """Log-probs without gradient, by microbatch, under the policy or its reference."""
-    microbatches = split_by_tokens(rows, trainer.config.optim.max_tokens_per_microbatch)
+    if not rows:
+        return []
+    return with_room(
+        trainer,
+        f"{phase}",
+        rows,
+        lambda: _by_microbatch(trainer, step, rows, gate, phase, reference=reference),
+    )
+
+
+def _by_microbatch(
+    trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate, phase: Phase, *, reference: bool
+) -> list[tuple[list[Row], list[Tensor]]]:
+    microbatches = split_by_tokens(rows, trainer.microbatch_tokens)
     found = []
     with trainer.policy.reference() if reference else nullcontext():
         for done, microbatch in enumerate(microbatches):

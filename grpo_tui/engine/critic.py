@@ -32,7 +32,7 @@ def is_warming_up(trainer: Trainer, step: int) -> bool:
 def add_values(trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate) -> None:
     """V° of the state before each token of every row."""
     critic = critic_of(trainer)
-    microbatches = split_by_tokens(rows, trainer.config.optim.max_tokens_per_microbatch)
+    microbatches = split_by_tokens(rows, trainer.microbatch_tokens)
     with critic.active():
         for done, microbatch in enumerate(microbatches):
             gate.tick(f"in advantages, after {done} microbatches")
@@ -92,7 +92,7 @@ def _value_step(trainer: Trainer, rows: Sequence[Row], gate: Gate, learning: _Le
     optimizer.zero_grad(set_to_none=True)
     num_tokens = sum(row.num_tokens for row in rows)
     total = 0.0
-    microbatches = split_by_tokens(rows, config.optim.max_tokens_per_microbatch)
+    microbatches = split_by_tokens(rows, trainer.microbatch_tokens)
     for done, microbatch in enumerate(microbatches):
         gate.tick(f"in update, critic's microbatch {done + 1} of {len(microbatches)}")
         batch = token_batch(microbatch, trainer.policy)

@@ -51,7 +51,7 @@ class KlProbe:
             sampled = min(budget, SAMPLED_POSITIONS)
             rows = sample_rows(rows, sampled, derived_seed(trainer.config.run.seed, "kl probe", step))
         fits = sum(row.num_tokens for row in rows) <= budget
-        limit = min(trainer.config.optim.max_tokens_per_microbatch, budget)
+        limit = min(trainer.microbatch_tokens, budget)
         self._microbatches = split_by_tokens(rows, limit)
         self._adapter = adapter
         self._before: list[Tensor] | None = None

@@ -63,6 +63,10 @@ class Row:
         """Prompt and completion tokens."""
         return len(self.prompt_ids) + self.num_tokens
 
+    def forget_update(self) -> None:
+        """Drop what an update that was not finished has left."""
+        self.first_logprobs_T = self.last_logprobs_T = self.weight_T = self.ratio_T = None
+
     @property
     def has_signal(self) -> bool:
         """Whether the policy term pushes any of its tokens."""

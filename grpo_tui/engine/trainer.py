@@ -84,6 +84,8 @@ class Trainer:
     critic: Critic | None = None
     """The value function, where the advantage is ``gae``."""
     critic_optimizer: torch.optim.AdamW | None = None
+    microbatch_tokens: int
+    """Padded tokens that go through the model at once: the config's, or fewer once memory has run out."""
     finished_steps: int = 0
     baseline: float | None = None
     """Running mean of rewards, where the advantage is ``ema``; None before the first step."""
@@ -131,6 +133,7 @@ class Trainer:
             optimizer=make_optimizer(config, policy.trainable_parameters(), config.optim.lr),
             critic=critic,
             critic_optimizer=critic_optimizer,
+            microbatch_tokens=config.optim.max_tokens_per_microbatch,
             prompts=prompts,
             held_out=held_out,
             order=ProblemOrder(len(prompts), config.run.seed, config.data.shuffle),

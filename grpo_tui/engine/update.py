@@ -11,6 +11,7 @@ from grpo_tui.engine.control import Gate
 from grpo_tui.engine.critic import is_warming_up, update_critic
 from grpo_tui.engine.gradient import UpdateResult, accumulate_gradient, batch_size
 from grpo_tui.engine.kl_probe import KlProbe
+from grpo_tui.engine.memory import with_room
 from grpo_tui.engine.rows import Row, is_on_policy
 from grpo_tui.engine.schedule import learning_rate
 from grpo_tui.engine.seeds import derived_seed
@@ -20,18 +21,26 @@ from grpo_tui.engine.trust_region import trust_region_step
 
 def update_policy(trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate) -> UpdateResult:
     """Take the step's gradient steps. Left half-way (a stop, an error), the weights are as before it."""
-    config = trainer.config
-    result = UpdateResult(learning_rate=learning_rate(config.optim, step, config.run.steps))
-    result.skipped = why_skip(trainer, step, rows)
+    skipped = why_skip(trainer, step, rows)
     baseline = next_baseline(trainer, rows)
-    if not result.skipped or trainer.critic is not None:
+    rate = learning_rate(trainer.config.optim, step, trainer.config.run.steps)
+    result = UpdateResult(learning_rate=rate, skipped=skipped)
+    if not skipped or trainer.critic is not None:
         snapshot = trainer.snapshot()
-        trainer.seed_step(step)
-        try:
-            _move(trainer, step, rows, gate, result, snapshot)
-        except BaseException:
-            trainer.restore(snapshot)
-            raise
+
+        def attempt() -> UpdateResult:
+            fresh = UpdateResult(learning_rate=rate, skipped=skipped)
+            for row in rows:
+                row.forget_update()
+            trainer.seed_step(step)
+            try:
+                _move(trainer, step, rows, gate, fresh, snapshot)
+            except BaseException:
+                trainer.restore(snapshot)
+                raise
+            return fresh
+
+        result = with_room(trainer, "the update", rows, attempt)
     trainer.baseline = baseline
     return result
 
