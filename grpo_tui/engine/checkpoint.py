@@ -159,6 +159,11 @@ def _save_critic(trainer: Trainer, directory: Path) -> None:
 
 def _load_critic(trainer: Trainer, directory: Path) -> None:
     if trainer.critic is None or trainer.critic_optimizer is None:
+        if (directory / CRITIC).is_file():
+            raise RunFileError(
+                f"cannot use checkpoint {directory}: it holds a critic, which only advantage 'gae' has; "
+                "put algorithm.advantage back to what the run began with"
+            )
         return
     if not (directory / CRITIC).is_file():
         raise RunFileError(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from grpo_tui.engine.control import Gate
+from grpo_tui.engine.memory import with_room
 from grpo_tui.engine.rows import Row, known, loss_mask, padded, split_by_tokens, token_batch
 from grpo_tui.engine.seeds import derived_seed
 from grpo_tui.engine.trainer import Trainer
@@ -31,6 +32,10 @@ def is_warming_up(trainer: Trainer, step: int) -> bool:
 
 def add_values(trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate) -> None:
     """V° of the state before each token of every row."""
+    with_room(trainer, "the critic's values", rows, lambda: _add_values(trainer, step, rows, gate))
+
+
+def _add_values(trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate) -> None:
     critic = critic_of(trainer)
     microbatches = split_by_tokens(rows, trainer.microbatch_tokens)
     with critic.active():

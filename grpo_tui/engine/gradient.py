@@ -198,17 +198,17 @@ def _forward(
     # The anchor first: swapping weights under a graph that waits for its backward pass would break it.
     if config.kl_anchor == "ref":
         with torch.no_grad(), policy.reference():
-            anchor = policy.logits(batch)
+            anchor = policy.token_logits(batch)
     elif old_adapter is not None:
         with torch.no_grad(), policy.weights(old_adapter):
-            anchor = policy.logits(batch)
-    logits = policy.logits(batch)
-    anchor = logits.detach() if anchor is None else anchor
-    logprobs, _ = token_logprobs(logits, batch.completion_ids_B_T, temperature=temperature)
-    mask = batch.completion_mask_B_T
+            anchor = policy.token_logits(batch)
+    logits_N_V, mask = policy.token_logits(batch), batch.completion_mask_B_T
+    anchor = logits_N_V.detach() if anchor is None else anchor
+    logprobs_N, _ = token_logprobs(logits_N_V, batch.completion_ids_B_T[mask], temperature=temperature)
     # Only where tokens are: what stands in padding must not reach the backward pass.
-    kl_N = exact_kl(logits[mask], anchor[mask], temperature=temperature)
-    return logprobs, torch.zeros_like(logprobs).masked_scatter(mask, kl_N)
+    kl_N = exact_kl(logits_N_V, anchor, temperature=temperature)
+    empty = torch.zeros(mask.shape, dtype=logprobs_N.dtype, device=mask.device)
+    return empty.masked_scatter(mask, logprobs_N), empty.masked_scatter(mask, kl_N)
 
 
 def _halves(rows: Sequence[Row]) -> list[list[Row]]:

@@ -80,8 +80,7 @@ class KlProbe:
 
     @torch.no_grad()
     def _logits(self, rows: Sequence[Row]) -> Tensor:
-        batch = token_batch(rows, self._trainer.policy)
-        return self._trainer.policy.logits(batch)[batch.completion_mask_B_T]
+        return self._trainer.policy.token_logits(token_batch(rows, self._trainer.policy))
 
 
 def sample_rows(rows: Sequence[Row], max_tokens: int, seed: int) -> list[Row]:

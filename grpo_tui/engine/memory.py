@@ -15,7 +15,13 @@ from grpo_tui.events.types import Notice
 _T = TypeVar("_T")
 
 
-def with_room(trainer: Trainer, where: str, rows: Sequence[Row], attempt: Callable[[], _T]) -> _T:
+def with_room(
+    trainer: Trainer,
+    where: str,
+    rows: Sequence[Row],
+    attempt: Callable[[], _T],
+    undo: Callable[[], None] = lambda: None,
+) -> _T:
     """Run ``attempt``; where memory runs out, halve the microbatches and run it again, down to one row at a time.
 
     Args:
@@ -23,6 +29,7 @@ def with_room(trainer: Trainer, where: str, rows: Sequence[Row], attempt: Callab
         where: the phase, for the notice.
         rows: what goes through the model: below the longest of them nothing can be halved.
         attempt: begins anew each time it is called.
+        undo: takes back what an attempt did that ran out of memory.
 
     Raises:
         torch.OutOfMemoryError: not even one row fits.
@@ -31,14 +38,16 @@ def with_room(trainer: Trainer, where: str, rows: Sequence[Row], attempt: Callab
     while True:
         try:
             return attempt()
-        except torch.OutOfMemoryError:
-            before = trainer.microbatch_tokens
-            if before <= longest:
-                raise
-        # Outside the handler: the exception holds the frames, and they hold the tensors.
-        trainer.microbatch_tokens = max(longest, min(before, _total(rows)) // 2)
+        except torch.OutOfMemoryError as error:
+            trouble = str(error)
+        # Outside the handler: the exception holds the frames, they hold the tensors, and undoing needs room too.
         if trainer.policy.device.type == "cuda":
             torch.cuda.empty_cache()
+        undo()
+        before = trainer.microbatch_tokens
+        if before <= longest:
+            raise torch.OutOfMemoryError(trouble)
+        trainer.microbatch_tokens = max(longest, min(before, _total(rows)) // 2)
         message = (
             f"out of memory in {where}: taking it again with microbatches of {trainer.microbatch_tokens} tokens "
             f"instead of {before}; set optim.max_tokens_per_microbatch to start so"

@@ -44,6 +44,8 @@ class Row:
     ref_logprobs_T: Tensor | None = None
     old_logprobs_T: Tensor | None = None
     """None when on-policy: the update's own first pass gives them."""
+    old_is_first: bool = field(default=False, repr=False)
+    """The old log-probs were taken from the update's own first pass, and go with it."""
     first_logprobs_T: Tensor | None = field(default=None, repr=False)
     """ℓ at the weights before the update, from the update's first pass."""
     last_logprobs_T: Tensor | None = field(default=None, repr=False)
@@ -66,6 +68,8 @@ class Row:
     def forget_update(self) -> None:
         """Drop what an update that was not finished has left."""
         self.first_logprobs_T = self.last_logprobs_T = self.weight_T = self.ratio_T = None
+        if self.old_is_first:
+            self.old_logprobs_T, self.old_is_first = None, False
 
     @property
     def has_signal(self) -> bool:

@@ -204,6 +204,13 @@ class _Session:
             evaluate(trainer, self.gate)
             self.evaluated_step = done
         if trainer.is_done:
+            if done < self.config.run.steps:
+                tokens = f"{trainer.num_sampled_tokens:,} of run.max_tokens {self.config.run.max_tokens:,}"
+                self.emit(
+                    Notice(
+                        time=time.time(), level="info", message=f"the run has sampled {tokens}", source="run"
+                    )
+                )
             return False
         self.gate.between_steps(done + 1)
         run_step(trainer, self.gate)

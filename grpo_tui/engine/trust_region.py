@@ -64,7 +64,7 @@ def trust_region_step(
     step_N = _full_step(trainer, step, rows, gate, -gradient_N)
     probe = KlProbe(trainer, step, rows, all_positions=True, adapter=adapter)
     for row in rows:  # ρ of the line search is against these weights
-        row.old_logprobs_T = row.first_logprobs_T
+        row.old_logprobs_T, row.old_is_first = row.first_logprobs_T, True
     start = _surrogate(trainer, rows, size, adapter)
 
     def measure(scale: float) -> Trial:

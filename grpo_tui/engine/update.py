@@ -33,14 +33,19 @@ def update_policy(trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate) 
             for row in rows:
                 row.forget_update()
             trainer.seed_step(step)
-            try:
-                _move(trainer, step, rows, gate, fresh, snapshot)
-            except BaseException:
-                trainer.restore(snapshot)
-                raise
+            _move(trainer, step, rows, gate, fresh, snapshot)
             return fresh
 
-        result = with_room(trainer, "the update", rows, attempt)
+        def undo() -> None:
+            trainer.restore(snapshot)
+
+        try:
+            result = with_room(trainer, "the update", rows, attempt, undo)
+        except torch.OutOfMemoryError:  # undone already, and not to be tried with even less room
+            raise
+        except BaseException:
+            undo()
+            raise
     trainer.baseline = baseline
     return result
 

@@ -49,13 +49,11 @@ def grouped_attention(
             query, key_B_K_S_D, value_B_K_S_D, attn_mask=attention_mask, scale=scaling
         )
         return out.reshape(rows, 1, heads, size), None
+    if heads != shared:  # with a mask, CUDA has no fused kernel for shared heads
+        key_B_K_S_D = key_B_K_S_D.repeat_interleave(heads // shared, dim=1)
+        value_B_K_S_D = value_B_K_S_D.repeat_interleave(heads // shared, dim=1)
     out = torch.nn.functional.scaled_dot_product_attention(
-        query_B_H_T_D,
-        key_B_K_S_D,
-        value_B_K_S_D,
-        attn_mask=attention_mask,
-        scale=scaling,
-        enable_gqa=heads != shared,
+        query_B_H_T_D, key_B_K_S_D, value_B_K_S_D, attn_mask=attention_mask, scale=scaling
     )
     return out.transpose(1, 2), None
 

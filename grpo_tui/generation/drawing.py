@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -13,6 +14,8 @@ from grpo_tui.generation.choice import choose
 from grpo_tui.generation.streams import uniforms
 from grpo_tui.generation.types import OnToken, SampledTokens, SampleRequest, SamplingSettings, TokenTick
 from grpo_tui.policy.policy import Policy
+
+_LOG = logging.getLogger("sampler")
 
 MAX_ROWS = 256
 """Completions decoded together; more are drawn in several rounds."""
@@ -34,24 +37,55 @@ def in_rounds(
     begin: Callable[[Sequence[SampleRequest]], Round],
     on_token: OnToken,
 ) -> list[SampledTokens]:
-    """Draw all requests, ``max_rows`` at a time, telling each position."""
+    """Draw all requests, ``max_rows`` at a time, telling each position.
+
+    Where memory runs out a round is drawn again with half as many rows; each completion has its own stream, so it comes
+    out the same.
+
+    Raises:
+        torch.OutOfMemoryError: not even one row fits.
+    """
     results: list[SampledTokens] = []
-    tokens_before = 0
-    for start in range(0, len(requests), max_rows):
-        this = begin(requests[start : start + max_rows])
+    while len(results) < len(requests):
+        rows = requests[len(results) : len(results) + max_rows]
+        drawn = _draw_round(begin, rows, results, len(requests), on_token)
+        if drawn is not None:
+            results += drawn.results()
+            continue
+        # Here the frames that held the tensors are gone.
+        max_rows = max(1, len(rows) // 2)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        _LOG.warning("out of memory in sampling: drawing at most %d completions at once", max_rows)
+    return results
+
+
+def _draw_round(
+    begin: Callable[[Sequence[SampleRequest]], Round],
+    rows: Sequence[SampleRequest],
+    before: Sequence[SampledTokens],
+    num_total: int,
+    on_token: OnToken,
+) -> Drawn | None:
+    """One round; None where memory ran out and there are rows to leave for later."""
+    tokens_before = sum(len(sample.token_ids_T) for sample in before)
+    try:
+        this = begin(rows)
         drawn = this.drawn
         while this.advance():
             on_token(
                 TokenTick(
                     num_tokens=tokens_before + drawn.num_tokens,
-                    num_finished=len(results) + drawn.num_finished,
-                    num_total=len(requests),
+                    num_finished=len(before) + drawn.num_finished,
+                    num_total=num_total,
                     longest=drawn.length,
                 )
             )
-        results += drawn.results()
-        tokens_before += drawn.num_tokens
-    return results
+    except torch.OutOfMemoryError:
+        if len(rows) == 1:
+            raise
+        return None
+    return drawn
 
 
 class Drawn:

@@ -208,7 +208,8 @@ class _Round:
         if self.drawn.length:
             self._forward()
         self._next_N, self._running_N = self.drawn.draw(self._logits_N_V, self._rows_N, self._running_N)
-        if 0 < int(self._running_N.sum()) <= LEAVE_AT * len(self._rows_N):
+        left = self.drawn.num_rows - self.drawn.num_finished
+        if 0 < left <= LEAVE_AT * len(self._rows_N):
             self._leave()
         return True
 

@@ -4,7 +4,8 @@ Every LoRA layer costs a handful of small kernels and Python calls for each toke
 all weights that the adapter does not touch, and holds its own copy of those it does, filled anew before each sampling.
 
 Folding rounds W + ΔW to the dtype of W. In float32 that is exact to the last bits. In bf16 an adapter's small ΔW can
-vanish in the rounding, so there the twin keeps the adapter beside the matrix, but bare: two products, nothing else.
+vanish in the rounding, so there, and where a second copy of the weights would be large, the twin keeps the adapter beside
+the matrix, but bare: two products, nothing else.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from grpo_tui.policy.policy import POLICY_ADAPTER, Policy
+
+FOLDED_PARAMETERS = 300_000_000
+"""Up to here a second copy of the adapted weights is cheap, and what a layer costs beside its product is dear."""
 
 
 class BareLora(nn.Module):
@@ -53,7 +57,7 @@ class Twin:
         shared: dict[int, Any] = {id(t): t for t in (*base.parameters(), *base.buffers())}
         self.model: Any = copy.deepcopy(base, shared).eval()
         self.model.config._attn_implementation = attention
-        self._folds = policy.dtype is torch.float32
+        self._folds = policy.dtype is torch.float32 and policy.num_parameters < FOLDED_PARAMETERS
         self._layers: list[tuple[Any, Any]] = []
         adapted = {name: module for name, module in base.named_modules() if hasattr(module, "lora_A")}
         for name, source in adapted.items():

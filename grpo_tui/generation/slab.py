@@ -1,4 +1,4 @@
-"""A key-value cache of fixed size, written in place: no concatenation, and rows can leave it."""
+"""A key-value cache written in place: room is made ahead and seldom, and rows can leave it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from typing import Any
 
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
+
+BLOCK = 256
+"""Positions that a slab has room for beyond its first tokens; it doubles when they are used up."""
 
 
 class SlabLayer(CacheLayerMixin):  # type: ignore[misc,unused-ignore]
@@ -20,8 +23,9 @@ class SlabLayer(CacheLayerMixin):  # type: ignore[misc,unused-ignore]
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Allocate for as many rows as come first."""
-        self.keys = _room(key_states, self.capacity)
-        self.values = _room(value_states, self.capacity)
+        room = min(self.capacity, key_states.shape[-2] + BLOCK)
+        self.keys = _room(key_states, room)
+        self.values = _room(value_states, room)
         self.is_initialized = True
 
     def update(
@@ -31,6 +35,11 @@ class SlabLayer(CacheLayerMixin):  # type: ignore[misc,unused-ignore]
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         end = self.length + key_states.shape[-2]
+        room = self.keys.shape[-2]
+        if end > room:
+            room = min(self.capacity, max(end, 2 * room))
+            self.keys = _moved(self.keys, self.length, room)
+            self.values = _moved(self.values, self.length, room)
         self.keys[:, :, self.length : end] = key_states
         self.values[:, :, self.length : end] = value_states
         self.length = end
@@ -38,8 +47,9 @@ class SlabLayer(CacheLayerMixin):  # type: ignore[misc,unused-ignore]
 
     def select(self, rows_N: Tensor) -> None:
         """Keep these rows, in this order; a row may be taken several times."""
-        self.keys = _picked(self.keys, rows_N, self.length, self.capacity)
-        self.values = _picked(self.values, rows_N, self.length, self.capacity)
+        room = self.keys.shape[-2]
+        self.keys = _moved(self.keys, self.length, room, rows_N)
+        self.values = _moved(self.values, self.length, room, rows_N)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Length and offset of the keys that the next query sees."""
@@ -50,7 +60,7 @@ class SlabLayer(CacheLayerMixin):  # type: ignore[misc,unused-ignore]
         return self.length
 
     def get_max_length(self) -> int:
-        """Positions there are."""
+        """Positions there can be."""
         return self.capacity
 
 
@@ -66,12 +76,15 @@ class SlabCache(Cache):  # type: ignore[misc,unused-ignore]
             layer.select(rows_N)
 
 
-def _room(like_B_H_T_D: Tensor, capacity: int) -> Tensor:
+def _room(like_B_H_T_D: Tensor, length: int) -> Tensor:
     rows, heads, _, size = like_B_H_T_D.shape
-    return like_B_H_T_D.new_empty(rows, heads, capacity, size)
+    return like_B_H_T_D.new_empty(rows, heads, length, size)
 
 
-def _picked(slab: Tensor, rows_N: Tensor, length: int, capacity: int) -> Tensor:
-    room = slab.new_empty(rows_N.shape[0], slab.shape[1], capacity, slab.shape[3])
-    room[:, :, :length] = slab[:, :, :length].index_select(0, rows_N)
-    return room
+def _moved(slab: Tensor, length: int, room: int, rows_N: Tensor | None = None) -> Tensor:
+    """What is filled, in a slab with this much room; of these rows, or of all."""
+    filled = slab[:, :, :length]
+    filled = filled if rows_N is None else filled.index_select(0, rows_N)
+    moved = _room(filled, room)
+    moved[:, :, :length] = filled
+    return moved

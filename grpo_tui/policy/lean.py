@@ -21,6 +21,10 @@ LORA = "default"
 """PEFT's name for the policy's adapter."""
 
 
+SCALED_HEADS = ("final_logit_softcapping", "logits_scaling", "logit_scale", "output_multiplier_scale")
+"""Settings of models whose logits are not just W h: Gemma 2, Granite, Cohere and the like."""
+
+
 @dataclass(slots=True)
 class Switch:
     """Whether the adapter takes part; one for all layers."""
@@ -98,6 +102,9 @@ class LeanTwin:
         head = self.model.get_output_embeddings()
         if type(head) is not nn.Linear:
             raise ValueError(f"its head is a {type(head).__name__}")
+        odd = [key for key in SCALED_HEADS if getattr(base.config, key, None) not in (None, 0, 1, 1.0)]
+        if odd:
+            raise ValueError(f"what stands behind its head is changed once more ({', '.join(odd)})")
         self.backbone: Any = self.model.base_model
         if self.backbone is self.model:
             raise ValueError("its body cannot be told from its head")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from grpo_tui.policy.policy import Policy
 
 SMALL_MODEL_PARAMETERS = 50_000_000
 """Below this a CPU gains nothing from bf16, and fp32 keeps every log-prob exact."""
+
+_LOG = logging.getLogger("policy")
 
 Say = Callable[[str, str], None]
 """Called with a stage's name and a detail."""
@@ -86,6 +89,7 @@ def make_lean(policy: Policy, kind: str, say: Say = lambda _name, _detail: None)
                 f"model.adapter_layers: 'lean' does not work with {policy.source}: {reason}"
             ) from error
         say("keeping PEFT's layers", reason)
+        _LOG.warning("scoring and updating go through PEFT's own layers, slower: %s", reason)
 
 
 def pick_device(name: str) -> torch.device:

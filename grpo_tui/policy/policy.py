@@ -119,10 +119,7 @@ class Policy:
         """
         if self.lean is None:
             return token_logprobs(self.logits(batch), batch.completion_ids_B_T, temperature=temperature)
-        if batch.shared is not None and self.lean.shares_prompts:
-            states = shared_states(self.lean.backbone, batch.shared, batch.completion_ids_B_T)
-        else:
-            states = states_before_tokens(self.lean.backbone, batch)
+        states = self._lean_states(batch)
         mask = batch.completion_mask_B_T
         logprobs_N, entropies_N = head_logprobs(
             states[mask],
@@ -172,7 +169,20 @@ class Policy:
             batch = replace(batch, completion_ids_B_T=tokens)
             expected, _ = token_logprobs(self.logits(batch), tokens)
             found, _ = self.logprobs(batch, 1.0)
-            return float((found - expected).abs().max())
+            return max(float((found - expected).abs().max()), self._head_deviation(batch))
+
+    def _head_deviation(self, batch: TokenBatch) -> float:
+        """How far the twin's own logits are from W h on the same states, in thousandths of the largest.
+
+        Both are one and the same product, so a plain head gives 0; log-probs alone would take a soft cap over small logits
+        for the rounding of bf16.
+        """
+        assert self.lean is not None
+        ids = batch.completion_ids_B_T
+        states = self.lean.backbone(input_ids=ids, use_cache=False).last_hidden_state
+        bare = torch.nn.functional.linear(states, self.lean.head_weight, self.lean.head_bias).float()
+        whole = self.lean.model(input_ids=ids, use_cache=False).logits.float()
+        return 1000.0 * float((whole - bare).abs().max() / bare.abs().max())
 
     def logits(self, batch: TokenBatch) -> Tensor:
         """Logits that each token of the completions was drawn from, ``B_T_V``, in the model's dtype."""
@@ -189,6 +199,20 @@ class Policy:
         # Models that do not know logits_to_keep give all positions; the slice is right for both.
         logits: Tensor = output.logits[:, -(length + 1) : -1]
         return logits
+
+    def token_logits(self, batch: TokenBatch) -> Tensor:
+        """Logits that each real token of the completions was drawn from, ``N_V``, by the way :meth:`logprobs` goes."""
+        mask = batch.completion_mask_B_T
+        if self.lean is None:
+            return self.logits(batch)[mask]
+        states = self._lean_states(batch)[mask]
+        return torch.nn.functional.linear(states, self.lean.head_weight, self.lean.head_bias)
+
+    def _lean_states(self, batch: TokenBatch) -> Tensor:
+        assert self.lean is not None
+        if batch.shared is not None and self.lean.shares_prompts:
+            return shared_states(self.lean.backbone, batch.shared, batch.completion_ids_B_T)
+        return states_before_tokens(self.lean.backbone, batch)
 
     def adapter_state(self) -> dict[str, Tensor]:
         """A copy of the adapter's parameters, on their device."""

@@ -89,6 +89,8 @@ def _plan(arguments: argparse.Namespace) -> Plan:
 def _train(plan: Plan, arguments: argparse.Namespace) -> int:
     """Train, measure, save and report."""
     _quiet_libraries()
+    from torch import OutOfMemoryError
+
     from grpo_tui.policy.errors import PolicyError
     from grpo_tui.reward_model.measuring import measure
     from grpo_tui.reward_model.training import TrainingOptions, load_untrained, save, train
@@ -119,6 +121,11 @@ def _train(plan: Plan, arguments: argparse.Namespace) -> int:
             epochs.append({"epoch": number, "loss": loss, "held_out": _json(after)})
     except FloatingPointError as error:
         return _complain(str(error), EXIT_FAILED)
+    except (MemoryError, OutOfMemoryError) as error:
+        return _complain(
+            f"out of memory ({' '.join(str(error).split())[:120]}); lower --batch-size or name a smaller --model",
+            EXIT_FAILED,
+        )
     result = _result(plan, options.lr, before, epochs, time.monotonic() - started)
     try:
         save(

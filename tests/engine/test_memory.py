@@ -95,3 +95,24 @@ def test_where_not_even_one_row_fits_the_error_is_told(
         take_steps(trainer, 1)
     assert trainer.state_hash() == before
     assert 2 <= len(told(events)) <= 8
+
+
+def test_undoing_too_little_room_is_not_taken_for_another_attempt(
+    trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail with: the snapshot put back inside the handler, whose own error was then retried."""
+    tries = 0
+
+    def runs_out(*_arguments: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        raise torch.OutOfMemoryError("first")
+
+    def cannot(_trainer: Trainer, _snapshot: Any) -> None:
+        raise torch.OutOfMemoryError("while undoing")
+
+    monkeypatch.setattr(gradient, "_backward", runs_out)
+    monkeypatch.setattr(Trainer, "restore", cannot)
+    with pytest.raises(torch.OutOfMemoryError, match="while undoing"):
+        take_steps(trainer, 1)
+    assert tries == 1

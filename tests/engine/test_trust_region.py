@@ -51,7 +51,7 @@ def trainer_around(policy: Policy, max_tokens: int = 8192) -> Trainer:
     config = load_config(
         overrides=[f"sampling.temperature={TEMPERATURE}", f"optim.max_tokens_per_microbatch={max_tokens}"]
     )
-    return cast("Trainer", SimpleNamespace(policy=policy, config=config))
+    return cast("Trainer", SimpleNamespace(policy=policy, config=config, microbatch_tokens=max_tokens))
 
 
 def tiny(adapter_noise: float) -> Policy:

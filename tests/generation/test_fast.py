@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
+from grpo_tui.generation.drawing import Drawn
 from grpo_tui.generation.fast import LEAVE_AT, TOLERANCE, FastSampler, make_sampler
 from grpo_tui.generation.trusted import TrustedSampler
 from grpo_tui.generation.types import SampledTokens, SampleRequest, SamplingSettings, TokenTick
@@ -148,6 +149,58 @@ def test_rounds_draw_the_same(policy: Policy, max_rows: int) -> None:
     rounds = FastSampler(policy, max_rows).sample(REQUESTS, KINDS[0], ticks.append)
     expect_equal(whole, rounds)
     assert ticks[-1].num_tokens == sum(len(s.token_ids_T) for s in whole)
+
+
+def test_a_slab_makes_more_room_when_it_is_full(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen to fail with: what was filled not moved along."""
+    whole = FastSampler(policy).sample(REQUESTS, KINDS[0], lambda _tick: None)
+    monkeypatch.setattr("grpo_tui.generation.slab.BLOCK", 2)
+    expect_equal(whole, FastSampler(policy).sample(REQUESTS, KINDS[0], lambda _tick: None))
+
+
+@pytest.mark.parametrize("kind", [FastSampler, TrustedSampler])
+def test_out_of_memory_draws_the_same_in_smaller_rounds(
+    policy: Policy,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: type[FastSampler | TrustedSampler],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Seen to fail with: the round that did not fit left out; its ticks counted twice."""
+    whole = kind(policy).sample(REQUESTS, KINDS[0], lambda _tick: None)
+    real = Drawn.draw
+
+    def runs_out(drawn: Drawn, *arguments: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if drawn.num_rows > 4 and drawn.length == 3:
+            raise torch.OutOfMemoryError
+        return real(drawn, *arguments)
+
+    monkeypatch.setattr(Drawn, "draw", runs_out)
+    ticks: list[TokenTick] = []
+    expect_equal(whole, kind(policy).sample(REQUESTS, KINDS[0], ticks.append))
+    assert ticks[-1].num_tokens == sum(len(s.token_ids_T) for s in whole)
+    assert [record.getMessage() for record in caplog.records] == [
+        "out of memory in sampling: drawing at most 6 completions at once",
+        "out of memory in sampling: drawing at most 3 completions at once",
+    ]
+
+
+def test_where_not_even_one_row_fits_sampling_fails(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    def always(*_arguments: object) -> None:
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(Drawn, "draw", always)
+    with pytest.raises(torch.OutOfMemoryError, match="no room"):
+        FastSampler(policy).sample(REQUESTS, KINDS[0], lambda _tick: None)
+
+
+def test_a_large_model_is_not_copied(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above a size the adapter stays beside the weights in float32 too, and draws the same."""
+    whole = FastSampler(policy).sample(REQUESTS, KINDS[0], lambda _tick: None)
+    monkeypatch.setattr("grpo_tui.generation.folded.FOLDED_PARAMETERS", 0)
+    sampler = FastSampler(policy)
+    own = {id(p) for p in policy.model.parameters()}
+    assert all(id(p) in own for p in sampler._twin.model.parameters())
+    expect_equal(whole, sampler.sample(REQUESTS, KINDS[0], lambda _tick: None))
 
 
 def test_prefill_in_parts_draws_the_same(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:

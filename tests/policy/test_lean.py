@@ -175,6 +175,28 @@ def test_a_wrong_twin_is_found_out_although_a_new_adapter_is_zero(monkeypatch: p
         make_lean(fresh, "lean")
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_soft_capped_head_is_found_out_although_its_logits_are_small(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail with: log-probs alone compared, to which so soft a cap looks like the rounding of bf16."""
+    made = tiny_policy()
+    made.model.to(dtype)
+    base = made.model.get_base_model()
+    head = base.get_output_embeddings()
+    head.weight.data *= 8.0 / made.logits(batch()).abs().max()  # the largest logit is about 8
+    plain = type(base).forward
+
+    def capped(self: object, *arguments: object, **named: object) -> object:
+        output = plain(self, *arguments, **named)
+        output.logits = 30.0 * torch.tanh(output.logits / 30.0)
+        return output
+
+    monkeypatch.setattr(type(base), "forward", capped)
+    make_lean(made, "auto")
+    assert made.lean is None
+
+
 def test_peft_can_be_asked_for() -> None:
     plain = tiny_policy()
     make_lean(plain, "peft")

@@ -56,8 +56,8 @@ def pushed(completion: CompletionRecord) -> str:
     if not weights.any():
         return "not at all: its advantage is 0, or every token is clipped or masked"
     token = int(abs(weights).argmax())
-    ends = [*completion.token_offsets_T.tolist()[1:], len(completion.text)]
-    text = completion.text[int(completion.token_offsets_T[token]) : ends[token]]
+    starts = [*completion.token_offsets_T.tolist(), len(completion.text)]
+    text = completion.text[starts[token] : starts[token + 1]] if token + 1 < len(starts) else ""
     where = f"{clean(text)!r}" if text else "the end"
     way = "up" if total > 0 else "down"
     return f"{way} {compact(abs(total))} in all, hardest {where} {compact(float(weights[token]))}"
