@@ -55,7 +55,7 @@ class Comparison:
     @property
     def complete(self) -> bool:
         """Whether every measured run is there. That a step size of the sweep fails is an outcome, too."""
-        return 0 < len(self.planned) == len(self.runs)
+        return len(self.choices) == len(self.terms.algorithms) and 0 < len(self.planned) == len(self.runs)
 
     def rows(self) -> list[AlgorithmResult]:
         """One for each algorithm that has a finished run, in the order asked for."""
