@@ -111,7 +111,7 @@ def nested(rows: Sequence[Row], values: Sequence[_V]) -> tuple[tuple[_V, ...], .
     return tuple(tuple(group) for group in groups.values())
 
 
-MIN_MICROBATCH_TOKENS = 512
+MIN_MICROBATCH_TOKENS = 2048
 """Padded tokens from which on a microbatch keeps the processor busy by itself."""
 NARROWER = 0.8
 """A row this much narrower than its microbatch is better off in the next: padding costs as much as tokens."""

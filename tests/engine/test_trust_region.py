@@ -202,7 +202,7 @@ def test_a_step_that_is_rejected_puts_the_weights_back_bitwise(
     whole = trust_region._full_step
 
     def wrong(*arguments: Any) -> Tensor:
-        return whole(*arguments) * (6.0 if trouble == "too far" else -1.0)
+        return whole(*arguments) * (100.0 if trouble == "too far" else -1.0)
 
     config = trainer.config
     # Two points, so that the line search does not come all the way back.
