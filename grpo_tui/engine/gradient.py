@@ -116,7 +116,7 @@ def accumulate_gradient(
                 )
             )
         if half == 0 and len(parts) == 2:
-            first_half = {name: _gradient_of(p).clone() for name, p in parameters.items()}
+            first_half = {name: gradient_of(p).clone() for name, p in parameters.items()}
     if first_half:
         share = len({row.group for row in parts[0]}) / len({row.group for row in minibatch})
         result.noise.append(_noise(parameters, first_half, share))
@@ -234,14 +234,15 @@ def _noise(
     """
     variance = squared = 0.0
     for name, parameter in parameters.items():
-        whole, first = _gradient_of(parameter).double(), first_half[name].double()
+        whole, first = gradient_of(parameter).double(), first_half[name].double()
         apart = first / share - (whole - first) / (1.0 - share)
         variance += share * (1.0 - share) * float(apart.square().sum())
         squared += float(whole.square().sum())
     return variance, squared - variance
 
 
-def _gradient_of(parameter: torch.nn.Parameter) -> Tensor:
+def gradient_of(parameter: torch.nn.Parameter) -> Tensor:
+    """A parameter's gradient; zeros where it took no part."""
     return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
 
 
@@ -250,7 +251,7 @@ def module_norms(parameters: Mapping[str, torch.nn.Parameter]) -> dict[str, floa
     squares: dict[str, Tensor] = {}
     for name, parameter in parameters.items():
         module = name.partition(".lora_")[0].removeprefix("base_model.model.").removeprefix("model.")
-        square = _gradient_of(parameter).float().square().sum()
+        square = gradient_of(parameter).float().square().sum()
         squares[module] = squares.get(module, torch.zeros_like(square)) + square
     norms = torch.stack(list(squares.values())).sqrt().tolist()
     return {module: float(f"{norm:.6g}") for module, norm in zip(squares, norms, strict=True)}

@@ -22,7 +22,13 @@ from torch import Tensor
 
 from grpo_tui.algorithms import policy_gradient_loss
 from grpo_tui.engine.control import Gate
-from grpo_tui.engine.gradient import UpdateResult, accumulate_gradient, batch_size, loss_inputs
+from grpo_tui.engine.gradient import (
+    UpdateResult,
+    accumulate_gradient,
+    batch_size,
+    gradient_of,
+    loss_inputs,
+)
 from grpo_tui.engine.kl_probe import KlProbe, sample_rows
 from grpo_tui.engine.rows import Row, split_by_tokens, token_batch
 from grpo_tui.engine.seeds import derived_seed
@@ -55,7 +61,7 @@ def trust_region_step(
     size = batch_size(trainer, rows, rows)
     accumulate_gradient(trainer, step, rows, size, gate, result)
     parameters = list(trainer.policy.trainable_parameters().values())
-    gradient_N = _flat([_gradient(p) for p in parameters])
+    gradient_N = _flat([gradient_of(p) for p in parameters])
     norm = float(gradient_N.norm())
     if not torch.isfinite(gradient_N).all():
         raise FloatingPointError(f"the gradient norm is {norm}; the weights were left as they were")
@@ -157,10 +163,6 @@ def _surrogate(
             policy_gradient_loss(loss_inputs(trainer, microbatch, size, old_adapter)).loss.double()
         )
     return total
-
-
-def _gradient(parameter: torch.nn.Parameter) -> Tensor:
-    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:

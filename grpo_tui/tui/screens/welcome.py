@@ -110,8 +110,8 @@ class WelcomeScreen(Screen[None]):
         width = max(20, view.scrollable_content_region.width)
         rows: list[tuple[Line, Choice | None]] = [((("New run", "accent bold"),), None)]
         for name in PRESETS:
-            text = clip(PRESET_DESCRIPTIONS.get(name, ""), width - 14)
-            rows.append((((f"  {fit(name, 10)}", "bold"), (text, "")), Choice(preset=name)))
+            text = clip(PRESET_DESCRIPTIONS.get(name, ""), width - 18)
+            rows.append((((f"  {fit(name, 14)}", "bold"), (text, "")), Choice(preset=name)))
         rows += [((("", ""),), None), ((("Recent runs", "accent bold"),), None)]
         if self._runs is None:
             rows.append(((("  looking…", "dim"),), None))
