@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 
-from grpo_tui.events.commands import Command, Pause, Resume, Retry, StepOnce, StepPhase, Stop
+from grpo_tui.events.commands import Command, Pause, Request, Resume, Retry, StepOnce, StepPhase, Stop
 from grpo_tui.events.records import Mode, Phase
 from grpo_tui.events.types import Event, ModeChanged, PhaseFinished, PhaseStarted
 
@@ -43,6 +44,7 @@ class Control:
         self._resume_as = self._target
         self._stop = False
         self._retry = False
+        self._requests: deque[Request] = deque()
 
     def send(self, command: Command) -> None:
         """Take a command; it is obeyed at the engine's next boundary."""
@@ -51,6 +53,8 @@ class Control:
                 self._stop = True
             elif isinstance(command, Retry):
                 self._retry = True
+            elif isinstance(command, Request):
+                self._requests.append(command)
             else:
                 self._target = _TARGETS[type(command)]
             self._changed.notify_all()
@@ -71,16 +75,23 @@ class Control:
             if self._target is boundary:
                 self._target = Target.HERE
 
-    def wait_while_held(self) -> None:
-        """Block until the engine may go on.
+    def next_request(self) -> Request | None:
+        """Take the oldest request that waits."""
+        return self._requests.popleft() if self._requests else None
+
+    def wait_while_held(self, serving: bool = False) -> bool:
+        """Block until the engine may go on, or where ``serving``, until a request waits; return whether it may.
 
         Raises:
             StopRequested: a Stop came.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._stop or self._target is not Target.HERE)
+            self._changed.wait_for(
+                lambda: self._stop or self._target is not Target.HERE or (serving and bool(self._requests))
+            )
             if self._stop:
                 raise StopRequested
+            return self._target is not Target.HERE
 
     def hold_for_failure(self) -> None:
         """Go no further after an error. Called before the error is told, so that no answer to it is missed."""
@@ -105,9 +116,16 @@ class Control:
 class Gate:
     """The engine's side of :class:`Control`: boundaries, and the seconds of each phase without its pauses."""
 
-    def __init__(self, control: Control, emit: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        control: Control,
+        emit: Callable[[Event], None],
+        obey: Callable[[Request], None] = lambda _request: None,
+    ) -> None:
         self._control = control
         self._emit = emit
+        self.obey = obey
+        """Carries out a request; called between phases only."""
         self.paused_seconds = 0.0
         """Held so far, in all."""
         self.seconds_by_phase: dict[Phase, float] = {}
@@ -115,7 +133,7 @@ class Gate:
     def between_steps(self, next_step: int) -> None:
         """The boundary before a step. Blocks while paused."""
         self.seconds_by_phase = {}
-        self._hold(f"before step {next_step}")
+        self._hold(f"before step {next_step}", serving=True)
 
     def after_step(self) -> None:
         """A whole step is done."""
@@ -124,7 +142,7 @@ class Gate:
     @contextmanager
     def phase(self, step: int, phase: Phase) -> Iterator[None]:
         """One of the seven calls: held before it, timed through it."""
-        self._hold(f"before {phase}")
+        self._hold(f"before {phase}", serving=True)
         self._emit(PhaseStarted(time=time.time(), step=step, phase=phase))
         started, paused_before = time.perf_counter(), self.paused_seconds
         yield
@@ -157,15 +175,28 @@ class Gate:
         if self._control.target is Target.HERE:
             self._hold(where)
 
-    def _hold(self, where: str) -> None:
+    def _serve(self) -> None:
+        """Carry out what was asked. Its time is not the phase's."""
+        started = time.perf_counter()
+        while (request := self._control.next_request()) is not None:
+            self.obey(request)
+        self.paused_seconds += time.perf_counter() - started
+
+    def _hold(self, where: str, *, serving: bool = False) -> None:
         if self._control.stop_requested:
             raise StopRequested
+        if serving:
+            self._serve()
         if self._control.target is not Target.HERE:
             return
         self._emit(ModeChanged(time=time.time(), mode=Mode.PAUSED, detail=where))
+        while not self._wait(serving):
+            self._serve()
+        self._emit(ModeChanged(time=time.time(), mode=Mode.RUNNING))
+
+    def _wait(self, serving: bool) -> bool:
         started = time.perf_counter()
         try:
-            self._control.wait_while_held()
+            return self._control.wait_while_held(serving)
         finally:
             self.paused_seconds += time.perf_counter() - started
-        self._emit(ModeChanged(time=time.time(), mode=Mode.RUNNING))

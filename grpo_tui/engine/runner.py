@@ -10,6 +10,7 @@ import contextlib
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from grpo_tui.config.validate import notes_for, warnings_for
 from grpo_tui.engine.advice import advice_for, one_line
 from grpo_tui.engine.control import Control, Gate, StopRequested
 from grpo_tui.engine.paths import anchored
+from grpo_tui.engine.requests import obey
 from grpo_tui.events.records import Mode
 from grpo_tui.events.types import (
     CheckpointSaved,
@@ -169,6 +171,7 @@ class _Session:
     # --- middle ------------------------------------------------------------------------------------------
     def train(self, trainer: Trainer) -> str:
         """Step until the run is done; give the reason it ended."""
+        self.gate.obey = partial(obey, trainer)
         # If the disk refuses it, advance() runs into that again and says so.
         self.emit_if_possible(ModeChanged(time=time.time(), mode=Mode.RUNNING))
         while True:

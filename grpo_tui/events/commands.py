@@ -38,3 +38,13 @@ class Stop(Command):
 @dataclass(frozen=True, slots=True)
 class Retry(Command):
     """After a failure: take the failed step again from its start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request(Command):
+    """Base of commands that the engine carries out on its own thread, with the trainer at hand.
+
+    Obeyed at the next boundary between phases, in the order they came, whether the engine is held there or runs
+    on. Inside a phase they wait: a half-made gradient is no state to look at or to change. What becomes of one is
+    told by events; one that fails is told by :class:`~grpo_tui.events.types.RequestFailed` and harms nothing.
+    """

@@ -32,6 +32,7 @@ from grpo_tui.events.types import (
     PhaseFinished,
     PhaseStarted,
     ReferenceComputed,
+    RequestFailed,
     RunEnded,
     RunStarted,
     StepFinished,
@@ -282,6 +283,11 @@ def _failed(state: RunState, event: TrainerFailed) -> RunState:
     return replace(state, failure=event, mode=Mode.FAILED, log=_log(state, event, "error", "engine", message))
 
 
+def _request_failed(state: RunState, event: RequestFailed) -> RunState:
+    message = f"{event.request}: {event.message}"
+    return replace(state, log=_log(state, event, "error", "request", message))
+
+
 def _ended(state: RunState, event: RunEnded) -> RunState:
     mode = {"finished": Mode.FINISHED, "failed": Mode.FAILED}.get(event.reason, Mode.STOPPED)
     message = f"{event.reason} after step {event.finished_steps}"
@@ -309,5 +315,6 @@ _HANDLERS: dict[type[Event], Callable[[RunState, Any], RunState]] = {
         state, log=_log(state, event, event.level, event.source, event.message)
     ),
     TrainerFailed: _failed,
+    RequestFailed: _request_failed,
     RunEnded: _ended,
 }

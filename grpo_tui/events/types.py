@@ -198,6 +198,16 @@ class TrainerFailed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RequestFailed(Event):
+    """Something asked of the engine could not be done; nothing changed. ``request`` is the command's name."""
+
+    request: str
+    message: str
+    detail: str = ""
+    """The traceback, where the fault is ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded(Event):
     """The engine thread is done. ``reason`` is ``finished``, ``stopped`` or ``failed``."""
 

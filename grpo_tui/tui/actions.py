@@ -171,23 +171,12 @@ LOOK_ACTIONS = (
 
 APP_ACTIONS = (
     Action(
-        "app.log",
-        "l,7",
-        "app.show_log",
-        "log",
-        "The whole log, with everything the libraries print.",
-        "l",
-        True,
-    ),
-    Action(
         "app.palette", "ctrl+p", "app.command_palette", "palette", "Search every action by name.", "^p", True
     ),
     Action("app.help", "question_mark,f1", "app.show_help", "help", "Keys and words explained.", "?", True),
     Action("app.quit", "q,ctrl+q", "app.leave", "quit", "Quit; asks first while a step runs.", "q", True),
     Action("app.interrupt", "ctrl+c", "app.interrupt", "", "Twice: save and quit.", "^c ^c", priority=True),
 )
-
-ORDER = {action.id: index for index, action in enumerate((*RUN_ACTIONS, *LOOK_ACTIONS, *APP_ACTIONS))}
 
 
 def bindings(actions: Iterable[Action]) -> list[Binding]:

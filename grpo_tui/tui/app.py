@@ -21,6 +21,8 @@ from grpo_tui.tui.actions import APP_ACTIONS, RUN_ACTIONS, bindings
 from grpo_tui.tui.capture import OutputCapture
 from grpo_tui.tui.leaving import Leaving
 from grpo_tui.tui.palette import palette_commands
+from grpo_tui.tui.rooms import LIVE, ROOM_ACTIONS, open_room
+from grpo_tui.tui.screens.room import RoomScreen
 from grpo_tui.tui.starting import SessionFactory, find_runs, import_engine, live_session, prepare_run
 
 if TYPE_CHECKING:
@@ -35,7 +37,11 @@ class GrpoApp(App[int]):
 
     TITLE = "grpo-tui"
     ENABLE_COMMAND_PALETTE = True
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings(RUN_ACTIONS), *bindings(APP_ACTIONS)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *bindings(RUN_ACTIONS),
+        *bindings(ROOM_ACTIONS),
+        *bindings(APP_ACTIONS),
+    ]
     CSS = """
     Toast { max-width: 60; }
     """
@@ -188,14 +194,14 @@ class GrpoApp(App[int]):
 
     # --- commands to the engine --------------------------------------------------------------------------
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer only what can be done now: "pause" turns into "run", "retry" needs a failure."""
-        if action in ("pause", "resume", "step_once", "step_phase", "retry", "dismiss_failure", "show_log"):
+        if action == "go_room":
+            return self.view is not None and self.screen.id not in parameters
+        if action in ("pause", "resume", "step_once", "step_phase", "retry", "dismiss_failure"):
             view = self.view
             if view is None:
                 return False
-            if action == "show_log":
-                return True
             failed = view.state.failure is not None and not view.over
             if action == "retry":
                 return failed and view.state.failure is not None and view.state.failure.can_retry
@@ -246,12 +252,18 @@ class GrpoApp(App[int]):
 
     # --- other rooms -------------------------------------------------------------------------------------
 
-    def action_show_log(self) -> None:
-        """Open the Log."""
-        from grpo_tui.tui.screens.log import LogScreen
-
-        if self.view is not None and not isinstance(self.screen, LogScreen):
-            self.push_screen(LogScreen(self.view))
+    def action_go_room(self, id: str) -> None:
+        """Open a room, in the place of the one that is open."""
+        if self.view is None or self.screen.id == id:
+            return
+        in_room = isinstance(self.screen, RoomScreen)
+        if id == LIVE.id:
+            if in_room:
+                self.pop_screen()
+        elif in_room:
+            self.switch_screen(open_room(id, self.view))
+        else:
+            self.push_screen(open_room(id, self.view))
 
     def action_show_help(self) -> None:
         """Open the help, about the focused panel first."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import dataclass
 
 import pytest
 
 from grpo_tui.engine.control import Control, Gate, StopRequested, Target
-from grpo_tui.events.commands import Command, Pause, Resume, Retry, StepOnce, StepPhase, Stop
+from grpo_tui.events.commands import Command, Pause, Request, Resume, Retry, StepOnce, StepPhase, Stop
 from grpo_tui.events.records import Mode, Phase
 from grpo_tui.events.types import ModeChanged, PhaseFinished, PhaseStarted
 from tests.engine.support import PATIENCE, Events
@@ -233,3 +234,59 @@ def test_many_threads_may_send() -> None:
     control.send(Resume())
     control.wait_while_held()
     assert control.target is Target.FREE
+
+
+@dataclass(frozen=True, slots=True)
+class Ask(Request):
+    """A request of the tests."""
+
+    what: int
+
+
+def test_requests_are_obeyed_in_order_while_held_between_phases() -> None:
+    obeyed: list[int] = []
+    control, events = Control(), Events()
+    done = threading.Event()
+
+    def obey(request: Request) -> None:
+        assert isinstance(request, Ask)
+        obeyed.append(request.what)
+        if request.what == 3:
+            done.set()
+
+    gate = Gate(control, events.append, obey)
+    thread = threading.Thread(target=gate.between_steps, args=(1,), daemon=True)
+    control.send(Ask(1))
+    thread.start()
+    control.send(Ask(2))
+    control.send(Ask(3))
+    assert done.wait(10)
+    assert obeyed == [1, 2, 3]
+    assert thread.is_alive(), "a request does not let the engine go on"
+    control.send(Resume())
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_requests_wait_inside_a_phase_and_are_obeyed_before_the_next() -> None:
+    obeyed: list[Request] = []
+    control = Control(start_paused=False)
+    gate = Gate(control, Events().append, obeyed.append)
+    with gate.phase(1, Phase.SAMPLE):
+        control.send(Ask(1))
+        gate.tick("inside")
+        assert obeyed == []
+    with gate.phase(1, Phase.SCORE):
+        assert obeyed == [Ask(1)]
+
+
+def test_the_time_of_a_request_is_not_the_phases() -> None:
+    control = Control(start_paused=False)
+    gate = Gate(control, Events().append, lambda _request: time.sleep(0.05))
+    with gate.phase(1, Phase.SAMPLE):
+        pass
+    control.send(Ask(1))
+    with gate.phase(1, Phase.SAMPLE):
+        pass
+    assert gate.seconds_by_phase[Phase.SAMPLE] < 0.05
+    assert gate.paused_seconds >= 0.05

@@ -179,9 +179,7 @@ def test_the_app_in_a_terminal_keeps_noise_off_the_picture_and_says_how_to_go_on
 
 
 def test_a_bug_in_the_app_is_a_plain_traceback_and_a_way_back(tmp_path: Path) -> None:
-    extra = (
-        "    def action_show_log(self):\n        secret = 'prompt text'\n        raise RuntimeError('bug')\n"
-    )
+    extra = "    def action_go_room(self, id):\n        secret = 'prompt text'\n        raise RuntimeError('bug')\n"
     status, screen = under_pty(launched(tmp_path, extra), keys=[("PAUSED", b"l")])
     assert status == 1
     last = screen.split("\x1b[?1049l")[-1]

@@ -15,6 +15,7 @@ from grpo_tui.tui.actions import APP_ACTIONS, LOOK_ACTIONS, RUN_ACTIONS
 from grpo_tui.tui.app import GrpoApp
 from grpo_tui.tui.help_text import GLOSSARY
 from grpo_tui.tui.palette import palette_commands
+from grpo_tui.tui.rooms import ROOM_ACTIONS
 from grpo_tui.tui.screens.help import HelpScreen
 from grpo_tui.tui.screens.live import LiveScreen
 from grpo_tui.tui.screens.log import LogScreen
@@ -65,7 +66,7 @@ async def test_help_starts_with_the_focused_panel() -> None:
         await wait_for(lambda: lines_of(it.app.screen, "sheet"))
         text = lines_of(it.app.screen, "sheet")
         assert text.startswith("Here: Responses")
-        for action in (*RUN_ACTIONS, *LOOK_ACTIONS, *APP_ACTIONS):
+        for action in (*RUN_ACTIONS, *LOOK_ACTIONS, *ROOM_ACTIONS, *APP_ACTIONS):
             assert action.help.split(".")[0][:40] in text.replace("\n         ", " ")
         for word, formula, _ in GLOSSARY:
             assert word in text
@@ -89,7 +90,7 @@ async def test_palette_has_every_action_that_can_be_done() -> None:
 
 
 def test_every_action_has_an_id_of_its_own() -> None:
-    ids = [action.id for action in (*RUN_ACTIONS, *LOOK_ACTIONS, *APP_ACTIONS)]
+    ids = [action.id for action in (*RUN_ACTIONS, *LOOK_ACTIONS, *ROOM_ACTIONS, *APP_ACTIONS)]
     assert len(set(ids)) == len(ids)
 
 

@@ -11,13 +11,14 @@ from textual.screen import ModalScreen
 
 from grpo_tui.tui.actions import APP_ACTIONS, LOOK_ACTIONS, RUN_ACTIONS, Action
 from grpo_tui.tui.help_text import GLOSSARY, TERMINAL_TIPS
+from grpo_tui.tui.rooms import ROOM_ACTIONS
 from grpo_tui.tui.text import Line, fit, wrapped
 from grpo_tui.tui.widgets.lines import LinesView
 
 PANEL_KEYS = {
     "groups": ("look.next_group", "look.previous_group", "look.sort", "look.in"),
     "answers": ("look.next_response", "look.previous_response", "look.in", "look.out"),
-    "failure": ("run.retry", "run.dismiss", "app.log"),
+    "failure": ("run.retry", "run.dismiss", "room.log"),
 }
 COMMON_PANEL_KEYS = ("look.zoom", "look.out")
 
@@ -62,14 +63,19 @@ class HelpScreen(ModalScreen[None]):
 
 def sheet_lines(title: str, about: str, panel: str, width: int) -> list[Line]:
     """The whole help as lines."""
-    every = {action.id: action for action in (*RUN_ACTIONS, *LOOK_ACTIONS, *APP_ACTIONS)}
+    every = {action.id: action for action in (*RUN_ACTIONS, *LOOK_ACTIONS, *ROOM_ACTIONS, *APP_ACTIONS)}
     lines: list[Line] = []
     if title:
         lines += [((f"Here: {title}", "accent bold"),), *wrapped(about, width)]
         own = (*PANEL_KEYS.get(panel, ()), *COMMON_PANEL_KEYS) if panel else ()
         lines += [row for id in dict.fromkeys(own) for row in _key_rows(every[id], width)]
         lines.append((("", ""),))
-    for heading, actions in (("Run", RUN_ACTIONS), ("Look", LOOK_ACTIONS), ("App", APP_ACTIONS)):
+    for heading, actions in (
+        ("Run", RUN_ACTIONS),
+        ("Look", LOOK_ACTIONS),
+        ("Rooms", ROOM_ACTIONS),
+        ("App", APP_ACTIONS),
+    ):
         lines.append(((heading, "accent bold"),))
         lines += [row for action in actions for row in _key_rows(action, width)]
         lines.append((("", ""),))

@@ -26,12 +26,13 @@ from grpo_tui.tui.panels.status import (
     failure_lines,
 )
 from grpo_tui.tui.panels.trends import ChartPanel, EvalsPanel, TrendsPanel
+from grpo_tui.tui.screens.looking import Looking
 from grpo_tui.tui.view import RunView
 from grpo_tui.tui.widgets.keybar import KeyBar
 from grpo_tui.tui.widgets.lines import LinesView
 
 
-class LiveScreen(Screen[None]):
+class LiveScreen(Looking, Screen[None]):
     """All panels over one RunView. It places them, passes keys on to the view's cursor, and repaints."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(LOOK_ACTIONS)]
@@ -153,40 +154,10 @@ class LiveScreen(Screen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
         """Hide keys that do nothing now."""
-        if action == "go_live":
-            return not self.view.is_live
-        if action == "move_step":
-            return bool(self.view.state.history)
-        if action in ("move_group", "move_answer", "cycle_sort", "zoom_in", "toggle_zoom"):
+        if action in ("zoom_in", "toggle_zoom"):
             return self.view.detail is not None and bool(self.view.detail.groups)
-        return True
-
-    def action_move_group(self, by: int) -> None:
-        """Select another group."""
-        self.view.move_group(by)
-        self.sync_view()
-
-    def action_move_answer(self, by: int) -> None:
-        """Select another answer."""
-        self.view.move_answer(by)
-        self.sync_view()
-
-    def action_move_step(self, by: int) -> None:
-        """Look at an earlier or later step."""
-        self.view.move_step(by)
-        self.sync_view()
-        self.refresh_bindings()
-
-    def action_go_live(self) -> None:
-        """Follow the training again."""
-        self.view.go_live()
-        self.sync_view()
-        self.refresh_bindings()
-
-    def action_cycle_sort(self) -> None:
-        """Sort the groups the next way."""
-        self.view.cycle_sort()
-        self.sync_view()
+        looking = self.check_looking(action)
+        return True if looking is None else looking
 
     def action_toggle_zoom(self) -> None:
         """Give the focused panel the whole screen, or take it back."""

@@ -8,32 +8,29 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.screen import Screen
 
 from grpo_tui.tui.panels.status import log_rows
+from grpo_tui.tui.screens.room import RoomScreen
 from grpo_tui.tui.view import RunView
 from grpo_tui.tui.widgets.keybar import KeyBar
 from grpo_tui.tui.widgets.lines import LinesView
 
 
-class LogScreen(Screen[None]):
+class LogScreen(RoomScreen):
     """All lines in order of time; follows the end until scrolled up."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,l,7,1", "app.pop_screen", "back", key_display="Esc", show=True, id="log.back"),
+        Binding("l", "back", show=False, id="log.back"),
         Binding(
             "f", "toggle_follow", "follow", show=True, id="log.follow", tooltip="Stay at the newest line."
         ),
     ]
     DEFAULT_CSS = """
-    LogScreen { layout: vertical; }
     LogScreen #lines { height: 1fr; border: round $foreground 25%; padding: 0 1; background: $background; }
-    LogScreen KeyBar { position: relative; }
     """
 
     def __init__(self, view: RunView) -> None:
-        super().__init__(id="log")
-        self.view = view
+        super().__init__(view, id="log")
         self.follow = True
         self._key: tuple[object, ...] = ()
 

@@ -6,9 +6,15 @@ from textual import events
 from textual.binding import Binding
 from textual.screen import Screen
 
-from grpo_tui.tui.actions import ORDER
+from grpo_tui.tui.actions import APP_ACTIONS, LOOK_ACTIONS, RUN_ACTIONS
+from grpo_tui.tui.rooms import ROOM_ACTIONS
 from grpo_tui.tui.text import Line, Span, cells
 from grpo_tui.tui.widgets.lines import LinesView
+
+ORDER = {
+    action.id: index
+    for index, action in enumerate((*RUN_ACTIONS, *LOOK_ACTIONS, *ROOM_ACTIONS, *APP_ACTIONS))
+}
 
 
 class KeyBar(LinesView, can_focus=False):

@@ -1,0 +1,63 @@
+"""The rooms of the app, each once: its number, its name, and where its screen lives (imported when first opened)."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from grpo_tui.tui.actions import Action
+
+if TYPE_CHECKING:
+    from grpo_tui.tui.screens.room import RoomScreen
+    from grpo_tui.tui.view import RunView
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """One room. ``screen`` is ``module:Class`` of a :class:`~grpo_tui.tui.screens.room.RoomScreen`."""
+
+    id: str
+    keys: str
+    label: str
+    help: str
+    screen: str
+    footer: bool = False
+    """Whether the key bar names it."""
+
+    def action(self) -> Action:
+        """Its key, for bindings, palette and help."""
+        return Action(
+            f"room.{self.id}",
+            self.keys,
+            f"app.go_room('{self.id}')",
+            self.label,
+            self.help,
+            footer=self.footer,
+        )
+
+
+LIVE = Room("live", "1", "live", "Is it learning? The run as it goes.", "")
+"""The ground floor: all other rooms stand on it."""
+
+ROOMS = (
+    LIVE,
+    Room(
+        "log",
+        "l,7",
+        "log",
+        "The whole log, with everything the libraries print.",
+        "grpo_tui.tui.screens.log:LogScreen",
+        footer=True,
+    ),
+)
+
+ROOM_ACTIONS = tuple(room.action() for room in ROOMS)
+
+
+def open_room(id: str, view: RunView) -> RoomScreen:
+    """Make the screen of a room."""
+    room = next(room for room in ROOMS if room.id == id)
+    module, _, name = room.screen.partition(":")
+    screen: RoomScreen = getattr(importlib.import_module(module), name)(view)
+    return screen
