@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 
 from grpo_tui.engine.advice import one_line
 from grpo_tui.engine.control import StopRequested
-from grpo_tui.events.commands import Request
+from grpo_tui.events.commands import InspectCompletion, Request
 from grpo_tui.events.types import RequestFailed
 
 if TYPE_CHECKING:
     from grpo_tui.engine.trainer import Trainer
 
-HANDLERS: dict[type[Request], str] = {}
+HANDLERS: dict[type[Request], str] = {
+    InspectCompletion: "grpo_tui.engine.inspection:inspect_completion",
+}
 """``module:function`` of each request's handler, imported when it is first asked for."""
 
 

@@ -21,7 +21,7 @@ from grpo_tui.engine.advice import advice_for, one_line
 from grpo_tui.engine.control import Control, Gate, StopRequested
 from grpo_tui.engine.paths import anchored
 from grpo_tui.engine.requests import obey
-from grpo_tui.events.records import Mode
+from grpo_tui.events.records import GroupRecord, Mode
 from grpo_tui.events.types import (
     CheckpointSaved,
     Event,
@@ -172,6 +172,7 @@ class _Session:
     def train(self, trainer: Trainer) -> str:
         """Step until the run is done; give the reason it ended."""
         self.gate.obey = partial(obey, trainer)
+        trainer.recall = self.recall
         # If the disk refuses it, advance() runs into that again and says so.
         self.emit_if_possible(ModeChanged(time=time.time(), mode=Mode.RUNNING))
         while True:
@@ -259,6 +260,13 @@ class _Session:
             # What the disk did not take has been told already; the writer lets the run go all the same.
             with contextlib.suppress(RunFileError):
                 self.writer.close()
+
+    def recall(self, step: int, group: int) -> GroupRecord | None:
+        """A group as it is recorded, also of the step in progress."""
+        if self.writer is not None:
+            self.writer.flush()
+        with RunReader(self.run_dir) as reader:
+            return reader.load_group(step, group)
 
     def emit_if_possible(self, event: Event) -> None:
         """Emit where the disk may refuse and there is nobody left to tell; the writer keeps the event."""

@@ -18,7 +18,7 @@ from grpo_tui.data.problem import DataError, Problem
 from grpo_tui.data.render import check_length, encode_prompt, render_prompt
 from grpo_tui.data.sources import load_problems
 from grpo_tui.engine.seeds import derived_seed
-from grpo_tui.events.records import DataRecord, ProblemRecord, StepMetrics
+from grpo_tui.events.records import DataRecord, GroupRecord, ProblemRecord, StepMetrics
 from grpo_tui.events.types import DataLoaded, Event, LoadingStage, ModelLoaded, Notice, Progress
 from grpo_tui.generation.fast import make_sampler
 from grpo_tui.generation.types import Sampler
@@ -91,6 +91,8 @@ class Trainer:
     """Running mean of rewards, where the advantage is ``ema``; None before the first step."""
     num_sampled_tokens: int = 0
     """Completion tokens sampled in all finished steps."""
+    recall: Callable[[int, int], GroupRecord | None] = lambda _step, _group: None
+    """A recorded group by step and index, the step in progress included; knows none where there is no run file."""
     _closed: bool = field(default=False, repr=False)
 
     @classmethod

@@ -48,3 +48,20 @@ class Request(Command):
     on. Inside a phase they wait: a half-made gradient is no state to look at or to change. What becomes of one is
     told by events; one that fails is told by :class:`~grpo_tui.events.types.RequestFailed` and harms nothing.
     """
+
+
+@dataclass(frozen=True, slots=True)
+class InspectCompletion(Request):
+    """Score one completion again with the present weights and with the adapter off.
+
+    Answered by :class:`~grpo_tui.events.types.CompletionInspected`. The completion may be of the step in progress
+    or of any finished one.
+    """
+
+    step: int
+    group: int
+    """Index of the group in its step."""
+    completion: int
+    """Index of the completion in its group."""
+    top: int = 5
+    """How many of the likeliest tokens to tell at each position."""

@@ -340,6 +340,19 @@ class EvalRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenScores:
+    """A completion read by one set of weights, position by position, at the run's sampling temperature."""
+
+    logprobs_T: FloatArray
+    """Log-probability of each token of the completion, nats."""
+    entropies_T: FloatArray
+    """Entropy of the distribution that the token was one of, nats."""
+    top_ids_T_K: IntArray
+    """The likeliest tokens at each position, likeliest first."""
+    top_logprobs_T_K: FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRecord:
     """What was loaded."""
 

@@ -14,10 +14,12 @@ from grpo_tui.events.records import (
     EvalRecord,
     FloatArray,
     GroupRecord,
+    IntArray,
     Mode,
     ModelRecord,
     Phase,
     StepMetrics,
+    TokenScores,
 )
 from rewards.base import Score
 
@@ -205,6 +207,29 @@ class RequestFailed(Event):
     message: str
     detail: str = ""
     """The traceback, where the fault is ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionInspected(Event):
+    """One completion scored again, by the present weights and with the adapter off.
+
+    A view, not part of the run: the run file does not keep it.
+    """
+
+    step: int
+    group: int
+    completion: int
+    token_ids_T: IntArray
+    """The tokens that were scored: a step taken again may hold others under the same numbers."""
+    finished_steps: int
+    """Steps finished when it was scored: the weights are those after that step."""
+    temperature: float
+    now: TokenScores
+    base: TokenScores
+    vocabulary: tuple[str, ...]
+    """Text of each token that occurs here, special ones by name."""
+    vocabulary_ids: IntArray
+    """The ids of ``vocabulary``, ascending."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

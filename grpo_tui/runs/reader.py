@@ -22,6 +22,7 @@ from grpo_tui.events.records import (
     CompletionRecord,
     EvalRecord,
     GroupRecord,
+    ProblemRecord,
     StepDetail,
     StepMetrics,
 )
@@ -65,6 +66,17 @@ class SearchHit:
     """Text around the first match, on one line."""
     reward: float | None = None
     verdict: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastGroup:
+    """What became of one prompt in one finished step."""
+
+    step: int
+    group_index: int
+    num_completions: int
+    num_correct: int
+    reward_mean: float | None
 
 
 class RunReader:
@@ -155,6 +167,32 @@ class RunReader:
                 query = "SELECT id FROM steps WHERE branch = ? AND step = ? AND finished"
                 row = db.execute(query, (branch, step)).fetchone()
             return _load_detail(db, row[0]) if row else None
+
+    def load_group(self, step: int, index: int) -> GroupRecord | None:
+        """One group of a finished step, or of the step in progress as far as it has been written."""
+        with self._moment() as db:
+            row = db.execute(
+                "SELECT g.id, g.step_id FROM groups g WHERE g.idx = :index AND g.step_id = coalesce("
+                "(SELECT id FROM live_steps WHERE step = :step), "
+                "(SELECT id FROM steps WHERE step = :step AND NOT finished))",
+                {"step": step, "index": index},
+            ).fetchone()
+            if row is None:
+                return None
+            groups = _load_detail(db, row[1], group_id=row[0]).groups
+        return groups[0]
+
+    def groups_of_problem(self, problem: ProblemRecord) -> tuple[PastGroup, ...]:
+        """Every group that a prompt had in finished steps, oldest first; abandoned futures are left out."""
+        digest = schema.problem_digest(codec.to_json(codec.encode_record(problem)[0]))
+        with self._moment() as db:
+            rows = db.execute(_GROUPS_OF_PROBLEM, (digest,)).fetchall()
+        return tuple(
+            PastGroup(
+                step=step, group_index=index, num_completions=size, num_correct=correct, reward_mean=mean
+            )
+            for step, index, size, correct, mean in rows
+        )
 
     def load_state(self) -> RunState:
         """The run as the fold of all its events: see :meth:`snapshot`."""
@@ -326,31 +364,39 @@ def _connect(path: Path, options: str) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, timeout=10.0, isolation_level=None, check_same_thread=False)
 
 
-def _load_detail(db: sqlite3.Connection, step_id: int) -> StepDetail:
+def _load_detail(db: sqlite3.Connection, step_id: int, group_id: int | None = None) -> StepDetail:
+    """A step with all its groups, or with one."""
     row = db.execute("SELECT step, metrics FROM steps WHERE id = ?", (step_id,)).fetchone()
     if row is None:
         raise codec.CodecError(f"step row {step_id} is missing")
     completions: dict[int, list[CompletionRecord]] = {}
-    for group_id, text, record, blob in db.execute(_COMPLETIONS_OF_STEP, (step_id,)):
+    which = {"step": step_id, "group": group_id}
+    for owner, text, record, blob in db.execute(_COMPLETIONS_OF_STEP, which):
         arrays = codec.unpack(blob)
         data = {"text": text, **json.loads(record), **{name: name for name in arrays if "." not in name}}
-        completions.setdefault(group_id, []).append(codec.decode_record(CompletionRecord, data, arrays))
+        completions.setdefault(owner, []).append(codec.decode_record(CompletionRecord, data, arrays))
     groups = []
-    for group_id, index, record, problem in db.execute(_GROUPS_OF_STEP, (step_id,)):
+    for owner, index, record, problem in db.execute(_GROUPS_OF_STEP, which):
         data = {"index": index, **json.loads(record), "problem": json.loads(problem), "completions": []}
         group = codec.decode_record(GroupRecord, data)
-        groups.append(replace(group, completions=tuple(completions.get(group_id, ()))))
+        groups.append(replace(group, completions=tuple(completions.get(owner, ()))))
     metrics = codec.decode_record(StepMetrics, json.loads(row[1])) if row[1] else None
     return StepDetail(step=row[0], groups=tuple(groups), metrics=metrics)
 
 
 _GROUPS_OF_STEP = """
 SELECT g.id, g.idx, g.record, p.record FROM groups g JOIN problems p ON p.id = g.problem
-WHERE g.step_id = ? ORDER BY g.idx
+WHERE g.step_id = :step AND (:group IS NULL OR g.id = :group) ORDER BY g.idx
 """
 _COMPLETIONS_OF_STEP = """
 SELECT c.group_id, c.text, c.record, c.arrays FROM groups g JOIN completions c ON c.group_id = g.id
-WHERE g.step_id = ? ORDER BY g.idx, c.idx
+WHERE g.step_id = :step AND (:group IS NULL OR g.id = :group) ORDER BY g.idx, c.idx
+"""
+_GROUPS_OF_PROBLEM = """
+SELECT s.step, g.idx, count(c.id), count(CASE c.verdict WHEN 'correct' THEN 1 END), avg(c.reward)
+FROM problems p JOIN groups g ON g.problem = p.id JOIN live_steps s ON s.id = g.step_id
+LEFT JOIN completions c ON c.group_id = g.id
+WHERE p.digest = ? GROUP BY g.id ORDER BY s.step, g.idx
 """
 
 

@@ -20,6 +20,7 @@ with the last step that counts, and ``live_steps`` is the default view: nothing 
 from __future__ import annotations
 
 import errno
+import hashlib
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -158,6 +159,11 @@ Migration = Callable[[sqlite3.Connection], None]
 
 MIGRATIONS: tuple[Migration, ...] = (_first_version,)
 """The n-th brings a file of version n to version n + 1; the first makes an empty file a run file."""
+
+
+def problem_digest(record: str) -> bytes:
+    """Key of a problem in its table, from its record as JSON."""
+    return hashlib.sha256(record.encode()).digest()[:16]
 
 
 def has_fts5(connection: sqlite3.Connection) -> bool:

@@ -11,7 +11,6 @@ screen cannot disagree.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import sqlite3
@@ -29,6 +28,7 @@ from grpo_tui.events.state import LogLine, RunState, reduce
 from grpo_tui.events.types import (
     AdvantagesComputed,
     CheckpointSaved,
+    CompletionInspected,
     EvalFinished,
     Event,
     GroupSampled,
@@ -61,6 +61,9 @@ PROMPT_EVENTS: tuple[type[Event], ...] = (
     RunEnded,
 )
 """Written, with everything before them, as soon as they come."""
+
+UNRECORDED: tuple[type[Event], ...] = (CompletionInspected,)
+"""Answers to somebody who looked: no part of the run."""
 
 _GROUP_EVENTS = (GroupSampled, GroupScored, AdvantagesComputed, ReferenceComputed, TokensWeighed)
 _STEP_EVENTS = (StepStarted, PhaseStarted, PhaseFinished, *_GROUP_EVENTS)
@@ -183,6 +186,8 @@ class RunWriter:
         with self._guard:
             if self._closed:
                 raise RunFileError(f"cannot write {self._path}: the run is closed")
+            if isinstance(event, UNRECORDED):
+                return
             self._pending.append(event)
             if isinstance(event, PROMPT_EVENTS):
                 self.flush()
@@ -406,7 +411,7 @@ class RunWriter:
 
     def _problem_row(self, problem: ProblemRecord) -> int:
         record = codec.to_json(codec.encode_record(problem)[0])
-        digest = hashlib.sha256(record.encode()).digest()[:16]
+        digest = schema.problem_digest(record)
         row = self._connection.execute("SELECT id FROM problems WHERE digest = ?", (digest,)).fetchone()
         if row:
             return int(row[0])
