@@ -78,6 +78,8 @@ def measure_step(
         num_masked_completions=sum(not row.trains for row in rows),
         agreement=agreed,
         num_agreement_pairs=num_pairs,
+        num_groups=len(groups),
+        group_mean_std=_spread([group.reward_mean or 0.0 for group in groups]),
         update=report_update(trainer, rows, groups, result, kl_ref),
     )
 
@@ -111,6 +113,10 @@ def _component_means(groups: Sequence[GroupRecord]) -> dict[str, float]:
                 if score.value is not None:
                     values.setdefault(name, []).append(score.value)
     return {name: float(np.mean(column)) for name, column in values.items()}
+
+
+def _spread(values: Sequence[float]) -> float | None:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def _mean(values: Sequence[float]) -> float:

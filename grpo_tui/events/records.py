@@ -310,6 +310,10 @@ class StepMetrics:
     """For each component that does not judge truth: share of (right, wrong) pairs of a group that it orders as the
     verifier does, ties counting half."""
     num_agreement_pairs: int = 0
+    num_groups: int = 0
+    """Groups trained on; 0 in runs recorded before it was counted."""
+    group_mean_std: float | None = None
+    """Bessel-corrected spread of the groups' mean rewards: how unlike the prompts are. None of one group."""
     update: UpdateReport | None = None
 
 

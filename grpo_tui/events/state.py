@@ -244,7 +244,8 @@ def _step_finished(state: RunState, event: StepFinished) -> RunState:
     if metrics.step <= state.last_step:
         state = _back_to(state, metrics.step - 1)
     counts = " · ".join(f"{n} {verdict}" for verdict, n in sorted(metrics.verdict_counts.items()))
-    message = f"step {metrics.step}: reward {metrics.reward_mean:.3f} · {counts} · {metrics.seconds:.1f} s"
+    message = f"step {metrics.step}: reward {metrics.reward_mean:.3f} · {counts}"
+    message += f" · {metrics.num_completions} responses, {metrics.num_completion_tokens} tokens · {metrics.seconds:.1f} s"
     message += "".join(f" · {fact}" for fact in _update_facts(metrics))
     return replace(
         state,

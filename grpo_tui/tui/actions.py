@@ -169,6 +169,17 @@ LOOK_ACTIONS = (
     ),
 )
 
+LIVE_ACTIONS = (
+    Action(
+        "live.chart",
+        "g",
+        "screen.next_chart",
+        "curve",
+        "Show the next curve; on a narrow screen in the place of the trends.",
+    ),
+)
+"""Of the Live room alone."""
+
 APP_ACTIONS = (
     Action(
         "app.palette", "ctrl+p", "app.command_palette", "palette", "Search every action by name.", "^p", True

@@ -155,7 +155,7 @@ class GrpoApp(App[int]):
 
     def _tick(self) -> None:
         view = self.view
-        if view is None:
+        if view is None or not self.screen_stack:  # the last tick can come after the last screen
             return
         self._take_output(view)
         if view.pump():

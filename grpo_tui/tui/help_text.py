@@ -89,6 +89,22 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
     ),
     ("grad norm", "‖∇‖ before clipping", "Size of the update's gradient over the adapter."),
     (
+        "health",
+        "⚠ ◇ ✓",
+        "Checks over the last 10 steps, against the 10 before where a change is judged: known to spoil runs, unusual, well. "
+        "h shows evidence, advice and the settings it is about.",
+    ),
+    (
+        "↗ ↘ →",
+        "|change| ≥ 2.5 standard errors",
+        "The mean of the last 10 steps against the 10 before (fewer at first). → means that the change is within its noise.",
+    ),
+    (
+        "±, dots",
+        "sd of the groups' mean rewards",
+        "The spread around the reward's curve: how unlike the prompts of a step are. ○ is held-out accuracy.",
+    ),
+    (
         "phases",
         "problems → sample → score → advantages → reference → update → emit",
         "The seven calls of one step. The engine can stop between any two of them; . runs just one.",

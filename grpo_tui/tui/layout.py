@@ -15,6 +15,8 @@ WIDE = 100
 TINY = (60, 16)
 CHAIN = ("groups", "answers", "response")
 """Panels from the outside in; Enter goes right, Esc left."""
+ROOM_FOR_EVALS = 17
+"""Narrow screens: rows of the left column from which on held-out accuracy has a panel beside its line in Health."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Shape:
     zoom: str = ""
     num_groups: int = 8
     group_size: int = 8
+    charting: bool = False
+    """Narrow screens: the curve in the place of the trends."""
 
 
 def size_class(width: int, height: int) -> str:
@@ -120,7 +124,12 @@ def _wide(width: int, top: int, bottom: int, shape: Shape) -> dict[str, Region]:
         top,
         left,
         body,
-        [Slot("trends", 6, 11), Slot("chart", 9, 14, grow=1, rank=2), Slot("evals", 4, 5, rank=1)],
+        [
+            Slot("trends", 6, 11),
+            Slot("chart", 9, 14, grow=1, rank=3),
+            Slot("evals", 4, 5, rank=2),
+            *([] if events else [Slot("health", 3, 5, rank=1)]),
+        ],
     )
     regions |= stack(
         left,
@@ -137,7 +146,8 @@ def _wide(width: int, top: int, bottom: int, shape: Shape) -> dict[str, Region]:
         left + middle, top, right, body, [Slot("response", 5, 8, grow=1), Slot("why", 7, 17, rank=1)]
     )
     if events:
-        regions["events"] = Region(0, bottom - events, width, events)
+        regions["health"] = Region(0, bottom - events, left, events)
+        regions["events"] = Region(left, bottom - events, width - left, events)
     return regions
 
 
@@ -162,7 +172,11 @@ def _narrow(width: int, top: int, bottom: int, shape: Shape) -> dict[str, Region
     events = 6 if rows >= 30 else 3 if rows >= 26 else 0
     body = rows - why - events
     left = min(34, width // 2 - 8)
-    regions = stack(0, top, left, body, [Slot("trends", 5, 12, grow=1), Slot("evals", 3, 4, rank=1)])
+    learning = Slot("chart", 6, 9, grow=1) if shape.charting else Slot("trends", 5, 7, grow=1)
+    slots = [learning, Slot("health", 3, 5, rank=1)]
+    if body >= ROOM_FOR_EVALS:
+        slots.append(Slot("evals", 3, 4, rank=2))
+    regions = stack(0, top, left, body, slots)
     regions |= stack(
         left,
         top,

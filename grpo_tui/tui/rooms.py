@@ -43,6 +43,13 @@ LIVE = Room("live", "1", "live", "Is it learning? The run as it goes.", "")
 ROOMS = (
     LIVE,
     Room(
+        "health",
+        "h",
+        "health",
+        "What may be wrong with the run: evidence, advice, and the settings it is about.",
+        "grpo_tui.tui.screens.health:HealthScreen",
+    ),
+    Room(
         "log",
         "l,7",
         "log",

@@ -64,6 +64,8 @@ class RunView:
         self.now = now
         self.started_at = now()
         self.groups_per_step = 0
+        self.chart = 0
+        """Which curves are shown: 0 for reward and kl_ref together, then each measure alone."""
         self._starts_running = not paused
         self._old_steps: OrderedDict[int, StepDetail | None] = OrderedDict()
 
@@ -261,6 +263,11 @@ class RunView:
             return None
         return gauge
 
+    @property
+    def marks(self) -> tuple[int, ...]:
+        """Steps from which on a setting was another, for the charts."""
+        return ()
+
     # --- moving ------------------------------------------------------------------------------------------
 
     def move_group(self, by: int) -> None:
@@ -305,6 +312,16 @@ class RunView:
         moved = target != self.cursor.step
         self.cursor = replace(self.cursor, step=target, picked=None)
         return moved
+
+    def go_to_step(self, step: int) -> bool:
+        """Look at a finished step; the last one is looked at live when nothing is in progress."""
+        if not any(m.step == step for m in self.state.history):
+            return False
+        if step == self.state.last_step and self.state.current is None:
+            self.go_live()
+        else:
+            self.cursor = replace(self.cursor, step=step, picked=None)
+        return True
 
     def go_live(self) -> None:
         """Follow the training again."""

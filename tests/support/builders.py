@@ -131,6 +131,10 @@ def _advantages(rewards: Sequence[float]) -> tuple[float, ...]:
     return tuple((r - mean) / (spread + 1e-4) for r in rewards)
 
 
+def _dead_cause(rewards: Sequence[float]) -> str:
+    return "too easy" if rewards[0] else "too hard"
+
+
 class ScriptedRun:
     """A make-believe training run: every step's events, the same every time."""
 
@@ -300,6 +304,9 @@ class ScriptedRun:
             tokens_per_second=tokens / PHASE_SECONDS[1],
             peak_memory_bytes=812_000_000,
             state_hash=f"{step:08x}",
+            degenerate_causes=dict(Counter(_dead_cause(r) for r in rewards if len(set(r)) == 1)),
+            num_groups=len(groups),
+            group_mean_std=float(np.std([np.mean(r) for r in rewards], ddof=1)) if len(rewards) > 1 else None,
         )
 
     def whole(self, upto: int) -> Iterator[Event]:

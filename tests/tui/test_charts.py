@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from grpo_tui.tui.text import line_width
 from grpo_tui.tui.widgets.charts import (
-    Trend,
     averaged,
     centred_bar,
     direction,
@@ -17,6 +16,7 @@ from grpo_tui.tui.widgets.charts import (
     sparkline,
 )
 from grpo_tui.tui.widgets.strips import advantage_bar, verdict_strip
+from grpo_tui.tui.widgets.trend import Trend
 from tests.support.builders import make_completion
 
 VALUES = st.lists(

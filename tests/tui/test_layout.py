@@ -14,6 +14,7 @@ SHAPES = [
     Shape(failed=4, browsing=True),
     *(Shape(drill=drill) for drill in CHAIN),
     Shape(zoom="why"),
+    Shape(charting=True),
     Shape(num_groups=64, group_size=64),
     Shape(num_groups=1, group_size=2),
 ]
@@ -46,7 +47,8 @@ def test_size_classes() -> None:
 
 def test_wide_shows_everything_at_once() -> None:
     assert set(plan(120, 40, Shape())) == {
-        "header", "trends", "chart", "evals", "groups", "answers", "prompt", "response", "why", "events", "keys",
+        "header", "trends", "chart", "evals", "groups", "answers", "prompt", "response", "why", "health", "events",
+        "keys",
     }  # fmt: skip
 
 
@@ -55,6 +57,21 @@ def test_eight_groups_of_eight_need_no_scrolling_on_common_sizes() -> None:
     assert wide["groups"].height >= 11
     assert wide["answers"].height >= 11
     assert narrow["groups"].height >= 11
+
+
+def test_narrow_shows_health_below_the_trends_or_the_curve() -> None:
+    trends, curve = plan(80, 24, Shape()), plan(80, 24, Shape(charting=True))
+    assert trends["trends"].height >= 7
+    assert trends["health"].height >= 4
+    assert "chart" not in trends
+    assert "trends" not in curve
+    assert curve["chart"].height >= 7
+    assert curve["health"].height >= 3
+
+
+def test_health_is_there_on_every_screen_that_is_not_tiny() -> None:
+    for width, height in product((60, 80, 99, 100, 120, 200), (16, 20, 24, 30, 40, 60)):
+        assert "health" in plan(width, height, Shape()), (width, height)
 
 
 def test_zoom_gives_one_panel_the_whole_body() -> None:

@@ -1,92 +1,44 @@
-"""Is it learning? One row for each measure, a chart of the two that matter most, and held-out accuracy."""
+"""Is it learning? One row for each measure, the curves, and held-out accuracy."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import ClassVar
 
 from textual.geometry import Size
 
-from grpo_tui.events.records import StepMetrics
+from grpo_tui.tui.change import finite
+from grpo_tui.tui.measures import KL_REF, Measure, measures_of
 from grpo_tui.tui.panels.base import Panel
-from grpo_tui.tui.text import Line, compact, fit, number, percent
+from grpo_tui.tui.run_settings import settings_of
+from grpo_tui.tui.text import Line, Span, cells, compact, fit, line_width, number
 from grpo_tui.tui.view import RunView
-from grpo_tui.tui.widgets.charts import Trend, averaged, direction, interval_bar, sparkline
+from grpo_tui.tui.widgets.charts import averaged, direction, interval_bar, sparkline
+from grpo_tui.tui.widgets.trend import MARK, POINT, Trend
 
 SHOWN_STEPS = 60
 """How far back the sparklines look."""
-Measure = Callable[[StepMetrics], float | None]
-
-
-def _percent(value: float | None) -> str:
-    return percent(value) if value is not None else "–"
-
-
-def _cut_off(m: StepMetrics) -> float | None:
-    return m.num_truncated / m.num_completions if m.num_completions else None
-
-
-MEASURES: tuple[tuple[str, Measure, Callable[[float | None], str], str], ...] = (
-    ("reward", lambda m: m.reward_mean, compact, "good"),
-    ("kl_ref", lambda m: m.kl_ref, compact, "accent"),
-    ("entropy", lambda m: m.entropy, compact, ""),
-    ("length", lambda m: m.mean_length, compact, ""),
-    ("grad norm", lambda m: m.grad_norm, compact, ""),
-    ("|adv|", lambda m: m.advantage_abs_mean, compact, ""),
-    ("dead grp", lambda m: float(m.num_degenerate_groups), _percent, "warn"),
-    ("cut off", _cut_off, _percent, ""),
-    ("clip frac", lambda m: m.clip_fraction, compact, ""),
-    ("lenient", lambda m: m.accuracy_lenient, _percent, ""),
-)
-"""Best first: where the panel is short the last ones are left out."""
-
-PAID_BY_A_MODEL: tuple[tuple[str, Measure, Callable[[float | None], str], str], ...] = (
-    ("accuracy", lambda m: m.accuracy, _percent, "good"),
-    ("agrees", lambda m: m.agreement.get("learned"), _percent, "warn"),
-)
-"""After the reward where a reward model is a component: is what it pays for what is true?"""
-
-
-def _explained_variance(m: StepMetrics) -> float | None:
-    critic = m.update.critic if m.update is not None else None
-    return (
-        critic.explained_variance if critic is not None and math.isfinite(critic.explained_variance) else None
-    )
-
-
-def _kl_step(m: StepMetrics) -> float | None:
-    return m.update.kl_step if m.update is not None else None
-
-
-OF_THE_UPDATE: tuple[tuple[str, Measure, Callable[[float | None], str], str], ...] = (
-    ("kl step", _kl_step, compact, "accent"),
-    ("critic", _explained_variance, compact, "info"),
-)
-"""After kl_ref where the run measures them: the exact KL of each update, and the variance that the critic explains."""
-
-
-def _measures(
-    history: list[StepMetrics],
-) -> tuple[tuple[str, Measure, Callable[[float | None], str], str], ...]:
-    has_model = any("learned" in m.component_means or "learned" in m.agreement for m in history)
-    measured = [row for row in OF_THE_UPDATE if any(row[1](m) is not None for m in history)]
-    return (*MEASURES[:1], *(PAID_BY_A_MODEL if has_model else ()), MEASURES[1], *measured, *MEASURES[2:])
+TWO_CHARTS = 10
+"""Rows from which on there is room for two curves."""
+BAND_ROWS = 9
+"""Rows of a chart from which on the spread can be told from the line."""
 
 
 class TrendsPanel(Panel):
     """Every measure with its value, direction and history."""
 
     TITLE: ClassVar[str] = "Trends"
-    HELP: ClassVar[str] = "Each measure at the step looked at, where it is heading, and its last steps."
+    HELP: ClassVar[str] = (
+        "Each measure at the step looked at, where it is heading (→: no more than its noise), and its last steps."
+    )
 
     def depends(self, view: RunView) -> tuple[object, ...]:
         """History and the step looked at."""
-        return (view.state.history, view.cursor.step, view.groups_per_step)
+        return (view.state.history, view.cursor.step, view.state.run)
 
     def build(self, view: RunView, size: Size) -> tuple[list[Line], int | None]:
         """One row for each measure."""
         width, height = size
+        config = settings_of(view.state)
         history = list(view.state.history)
         if view.cursor.step is not None:
             history = [m for m in history if m.step <= (view.cursor.step or 0)]
@@ -94,70 +46,135 @@ class TrendsPanel(Panel):
         bucket = max(1, min(len(history), SHOWN_STEPS) // spark)
         shown = min(len(history), spark * bucket)
         every = f", {bucket}/bar" if bucket > 1 and width >= 30 else ""
-        self.set_title(f"Trends  last {shown} steps{every}" if shown > 1 else "Trends")
+        n = f"n = {history[-1].num_completions} a step" if history else ""
+        self.set_title(f"Trends  last {shown} steps{every}" if shown > 1 else "Trends", n)
         if not history:
             return [(("nothing finished yet", "dim"),)], None
         lines: list[Line] = []
-        for name, measure, show, role in _measures(history)[:height]:
-            values = [measure(m) for m in history[-max(shown, 10) :]]
-            if name == "dead grp":
-                groups = view.groups_per_step
-                values = [v / groups if v is not None and groups else None for v in values]
+        for measure in measures_of(history, config)[:height]:
+            why_not = measure.undefined(config)
+            if why_not:
+                lines.append(
+                    ((fit(measure.name, 9) + fit("–", 6, right=True), "dim"), (f"    {why_not}", "dim"))
+                )
+                continue
+            values = [measure.of(m, config) for m in history[-max(shown, 20) :]]
             known = values[-1] is not None
-            count = f" n={history[-1].num_agreement_pairs}" if name == "agrees" else ""
+            count = f" n={history[-1].num_agreement_pairs}" if measure.name == "agrees" else ""
             lines.append(
                 (
-                    (fit(name, 9), "" if known else "dim"),
-                    (fit(show(values[-1]), 6, right=True), "bold" if known else "dim"),
+                    (fit(measure.name, 9), "" if known else "dim"),
+                    (fit(measure.show(values[-1]), 6, right=True), "bold" if known else "dim"),
                     (f" {direction(values)}  ", "dim"),
-                    (sparkline(averaged(values, bucket), max(0, spark - len(count))), role or "info"),
+                    (
+                        sparkline(averaged(values[-shown:], bucket), max(0, spark - len(count))),
+                        measure.role or "info",
+                    ),
                     (count, "dim"),
                 )
             )
         return lines, None
 
 
+def charted(view: RunView) -> list[Measure]:
+    """The measures that have a curve."""
+    config = settings_of(view.state)
+    return [m for m in measures_of(view.state.history, config) if not m.undefined(config)]
+
+
 class ChartPanel(Panel):
-    """Reward and kl_ref over the whole run, with the step looked at marked."""
+    """Curves over the whole run, with the step looked at marked. A click goes to a step."""
 
     TITLE: ClassVar[str] = "Curves"
     HELP: ClassVar[str] = (
-        "Reward (mean over responses) and kl_ref (mean over tokens) at every step; ▲ is the step looked at."
+        "A measure at every step; g shows the next one, a click goes to that step. Dots: mean ± sd of the groups' "
+        "mean rewards; ○: held-out accuracy; ┊: a setting was changed; ▲: the step looked at."
     )
     MIN_INTERVAL: ClassVar[float] = 0.5
 
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self._trend: Trend | None = None
+        self._width = 0
+
     def depends(self, view: RunView) -> tuple[object, ...]:
-        """History and the step looked at."""
-        return (view.state.history, view.cursor.step)
+        """History, evaluations, the step looked at, and what is charted."""
+        return (
+            view.state.history,
+            view.state.evals,
+            view.state.run,
+            view.cursor.step,
+            view.chart,
+            view.marks,
+        )
 
     def build(self, view: RunView, size: Size) -> tuple[list[Line], int | None]:
-        """Reward above, kl_ref below where there is room for both."""
+        """First reward and kl_ref together where there is room; then each measure by itself."""
         width, height = size
-        history = view.state.history
-        self.set_title("Curves", "▲ step looked at" if view.cursor.step is not None else "")
-        if not history:
+        measures = charted(view)
+        marks = [f"{MARK} setting changed"] if view.marks else []
+        self.set_title("Curves", " · ".join([*marks, "g next curve"]))
+        if not view.state.history:
             return [(("the first curve starts after step 1", "dim"),)], None
-        now = view.metrics or history[-1]
-        steps = [m.step for m in history]
-        reward = Trend(
-            steps, [m.reward_mean for m in history], low=min(0.0, *(m.reward_mean for m in history), 0.0)
-        )
-        both = height >= 10
-        upper = height - height // 2 - 2 if both else height - 1
-        lines: list[Line] = [(("reward", "good"), (f"  {number(now.reward_mean, 3)}", "dim"))]
-        lines += reward.lines(width, upper + 1 if both else upper, role="good", cursor=view.cursor.step)
-        if both:
-            kl = Trend(steps, [m.kl_ref for m in history], low=0.0)
-            lines.append((("kl_ref", "accent"), (f"  {compact(now.kl_ref)}", "dim")))
-            lines += kl.lines(width, height - len(lines), role="accent", cursor=view.cursor.step)
+        number_of = view.chart % (len(measures) + 1)
+        if number_of or height < TWO_CHARTS or len(measures) < 2:
+            return self._chart(view, measures[max(0, number_of - 1)], width, height)[:height], None
+        lines = self._chart(view, measures[0], width, height - height // 2)
+        second = KL_REF if KL_REF in measures else measures[1]
+        lines += self._chart(view, second, width, height - len(lines))
         return lines[:height], None
+
+    def _chart(self, view: RunView, measure: Measure, width: int, height: int) -> list[Line]:
+        """A title and the curve, ``height`` rows in all."""
+        history, config = view.state.history, settings_of(view.state)
+        metrics = view.metrics or history[-1]
+        values = [measure.of(m, config) for m in history]
+        spread = [measure.spread(m, config) for m in history] if measure.spread is not None else []
+        evals = view.state.evals if measure.with_held_out else ()
+        known = finite(values)
+        trend = Trend(
+            [m.step for m in history],
+            values,
+            low=min(0.0, *known) if measure.from_zero and known else None,
+            spread=spread if height >= BAND_ROWS and any(s is not None for s in spread) else (),
+            points={e.step: e.accuracy for e in evals},
+            marks=view.marks,
+        )
+        self._trend, self._width = trend, width
+        title: list[Span] = [
+            (measure.name, measure.role or "info"),
+            (f"  {measure.show(measure.of(metrics, config))}", "bold"),
+        ]
+        room = max(0, width - line_width(tuple(title)))
+        aside = next((a for a in self._asides(view, measure) if cells(a) <= room), "")
+        title.append((aside, "dim"))
+        return [
+            tuple(title),
+            *trend.lines(width, height - 1, role=measure.role or "info", cursor=view.cursor.step),
+        ]
+
+    def _asides(self, view: RunView, measure: Measure) -> list[str]:
+        """What stands behind the value in the title, the longest first."""
+        metrics = view.metrics or view.state.history[-1]
+        sd = measure.spread(metrics, settings_of(view.state)) if measure.spread is not None else None
+        parts = [(f" ± {compact(sd)}", f" of {metrics.num_groups} groups")] if sd is not None else []
+        evals = [e for e in view.state.evals if e.step <= metrics.step] if measure.with_held_out else []
+        if evals:
+            parts.append((f"  {POINT} {compact(evals[-1].accuracy)}", f" held-out @{evals[-1].step}"))
+        if not parts:
+            return [f"  {measure.about}"]
+        return ["".join(short + more for short, more in parts), "".join(short for short, _ in parts)]
+
+    def step_at(self, column: int) -> int | None:
+        """The step drawn in a column of the panel."""
+        return self._trend.step_at(column, self._width) if self._trend is not None else None
 
 
 class EvalsPanel(Panel):
     """Held-out accuracy with its 95 % interval."""
 
     TITLE: ClassVar[str] = "Held-out"
-    HELP: ClassVar[str] = "Greedy accuracy on held-out problems, with a 95 % Wilson interval."
+    HELP: ClassVar[str] = "Accuracy on held-out problems, with a 95 % Wilson interval."
 
     def depends(self, view: RunView) -> tuple[object, ...]:
         """The evaluations."""

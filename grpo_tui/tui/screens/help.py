@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.screen import ModalScreen
 
-from grpo_tui.tui.actions import APP_ACTIONS, LOOK_ACTIONS, RUN_ACTIONS, Action
+from grpo_tui.tui.actions import APP_ACTIONS, LIVE_ACTIONS, LOOK_ACTIONS, RUN_ACTIONS, Action
 from grpo_tui.tui.help_text import GLOSSARY, TERMINAL_TIPS
 from grpo_tui.tui.rooms import ROOM_ACTIONS
 from grpo_tui.tui.text import Line, fit, wrapped
@@ -18,6 +18,9 @@ from grpo_tui.tui.widgets.lines import LinesView
 PANEL_KEYS = {
     "groups": ("look.next_group", "look.previous_group", "look.sort", "look.in"),
     "answers": ("look.next_response", "look.previous_response", "look.in", "look.out"),
+    "chart": ("live.chart", "look.earlier", "look.later"),
+    "trends": ("live.chart",),
+    "health": ("room.health",),
     "failure": ("run.retry", "run.dismiss", "room.log"),
 }
 COMMON_PANEL_KEYS = ("look.zoom", "look.out")
@@ -63,7 +66,10 @@ class HelpScreen(ModalScreen[None]):
 
 def sheet_lines(title: str, about: str, panel: str, width: int) -> list[Line]:
     """The whole help as lines."""
-    every = {action.id: action for action in (*RUN_ACTIONS, *LOOK_ACTIONS, *ROOM_ACTIONS, *APP_ACTIONS)}
+    every = {
+        action.id: action
+        for action in (*RUN_ACTIONS, *LOOK_ACTIONS, *LIVE_ACTIONS, *ROOM_ACTIONS, *APP_ACTIONS)
+    }
     lines: list[Line] = []
     if title:
         lines += [((f"Here: {title}", "accent bold"),), *wrapped(about, width)]
@@ -72,7 +78,7 @@ def sheet_lines(title: str, about: str, panel: str, width: int) -> list[Line]:
         lines.append((("", ""),))
     for heading, actions in (
         ("Run", RUN_ACTIONS),
-        ("Look", LOOK_ACTIONS),
+        ("Look", (*LOOK_ACTIONS, *LIVE_ACTIONS)),
         ("Rooms", ROOM_ACTIONS),
         ("App", APP_ACTIONS),
     ):

@@ -11,10 +11,11 @@ from textual.geometry import Region
 from textual.screen import Screen
 
 from grpo_tui.events.records import Mode
-from grpo_tui.tui.actions import LOOK_ACTIONS, bindings
+from grpo_tui.tui.actions import LIVE_ACTIONS, LOOK_ACTIONS, bindings
 from grpo_tui.tui.layout import CHAIN, Shape, plan, size_class
 from grpo_tui.tui.panels.base import Panel
 from grpo_tui.tui.panels.groups import AnswersPanel, GroupsPanel, PromptPanel
+from grpo_tui.tui.panels.health import HealthPanel
 from grpo_tui.tui.panels.phase_bar import PhaseBar
 from grpo_tui.tui.panels.response import ResponsePanel, WhyPanel
 from grpo_tui.tui.panels.status import (
@@ -25,7 +26,7 @@ from grpo_tui.tui.panels.status import (
     LoadingPanel,
     failure_lines,
 )
-from grpo_tui.tui.panels.trends import ChartPanel, EvalsPanel, TrendsPanel
+from grpo_tui.tui.panels.trends import ChartPanel, EvalsPanel, TrendsPanel, charted
 from grpo_tui.tui.screens.looking import Looking
 from grpo_tui.tui.view import RunView
 from grpo_tui.tui.widgets.keybar import KeyBar
@@ -35,7 +36,7 @@ from grpo_tui.tui.widgets.lines import LinesView
 class LiveScreen(Looking, Screen[None]):
     """All panels over one RunView. It places them, passes keys on to the view's cursor, and repaints."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings(LOOK_ACTIONS)]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(LOOK_ACTIONS), *bindings(LIVE_ACTIONS)]
     DEFAULT_CSS = "LiveScreen { layout: vertical; overflow: hidden hidden; }"
     ESCAPE_TO_MINIMIZE = False
     AUTO_FOCUS = ""
@@ -45,6 +46,7 @@ class LiveScreen(Looking, Screen[None]):
         self.view = view
         self.drill = CHAIN[0]
         self.zoom = ""
+        self.charting = False
         self._placed: tuple[object, ...] = ()
         self._panels: dict[str, Panel] = {}
         self.wanted_focus = CHAIN[0]
@@ -60,6 +62,7 @@ class LiveScreen(Looking, Screen[None]):
             TrendsPanel(id="trends", classes="-fixed"),
             ChartPanel(id="chart", classes="-fixed"),
             EvalsPanel(id="evals", classes="-fixed"),
+            HealthPanel(id="health", classes="-fixed"),
             GroupsPanel(id="groups"),
             AnswersPanel(id="answers"),
             PromptPanel(id="prompt"),
@@ -101,6 +104,7 @@ class LiveScreen(Looking, Screen[None]):
             zoom="" if loading else self.zoom,
             num_groups=len(groups) or self.view.groups_per_step or 8,
             group_size=len(groups[0].completions) if groups else 8,
+            charting=self.charting,
         )
 
     def _failure_lines(self) -> int:
@@ -154,6 +158,8 @@ class LiveScreen(Looking, Screen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
         """Hide keys that do nothing now."""
+        if action == "next_chart":
+            return bool(self.view.state.history)
         if action in ("zoom_in", "toggle_zoom"):
             return self.view.detail is not None and bool(self.view.detail.groups)
         looking = self.check_looking(action)
@@ -184,7 +190,10 @@ class LiveScreen(Looking, Screen[None]):
         return CHAIN.index(focused) if focused in CHAIN else -1
 
     def action_zoom_in(self) -> None:
-        """Groups → answers → text."""
+        """Groups → answers → text; from Health to its room."""
+        if self.focused is not None and self.focused.id == "health":
+            self._open_health()
+            return
         self._go(CHAIN[min(len(CHAIN) - 1, self._depth() + 1)])
 
     def action_zoom_out(self) -> None:
@@ -206,6 +215,26 @@ class LiveScreen(Looking, Screen[None]):
             self.view.pick_row(message.row - GroupsPanel.HEADER)
         elif message.view.id == "answers":
             self.view.pick_answer(message.row - AnswersPanel.HEADER)
+        elif isinstance(message.view, ChartPanel):
+            step = message.view.step_at(message.column)
+            if step is not None and self.view.go_to_step(step):
+                self.refresh_bindings()
+        elif message.view.id == "health":
+            self._open_health()
+            return
+        self.sync_view()
+
+    def _open_health(self) -> None:
+        self.app.action_go_room("health")  # type: ignore[attr-defined]
+
+    def action_next_chart(self) -> None:
+        """The next curve; a narrow screen shows curves in the place of the trends, and after the last those again."""
+        narrow = size_class(*self.app.size) == "narrow" and not self.zoom
+        if narrow and not self.charting:
+            self.charting, self.view.chart = True, 1
+        else:
+            self.view.chart = (self.view.chart + 1) % (len(charted(self.view)) + 1)
+            self.charting = self.charting and self.view.chart > 0
         self.sync_view()
 
     def on_descendant_focus(self) -> None:
