@@ -57,6 +57,17 @@ class WeightedReward:
         """Weight by component name, in order."""
         return {part.name: weight for part, weight in self._parts}
 
+    def with_weights(self, weights: Sequence[float]) -> WeightedReward:
+        """The same components, shared and not made anew, under other weights (one each, in order).
+
+        Raises:
+            ValueError: there are not as many, or one is not finite.
+        """
+        parts = [part for part, _ in self._parts]
+        other = WeightedReward(list(zip(parts, weights, strict=True)))
+        other._failures = self._failures  # what has been reported is not reported again
+        return other
+
     def score(self, samples: Sequence[Sample]) -> list[ComposedScore]:
         """Score ``samples`` with every component, in order.
 

@@ -60,6 +60,26 @@ def _value(value: Any) -> str:
             return repr(value)
 
 
+def to_text(setting: Setting, value: Any) -> str:
+    """Return a value as a person would type it; ``parse_text`` makes the same value of it again."""
+    match setting.kind:
+        case Kind.STR:
+            return str(value)
+        case Kind.FLOAT:
+            return _short(value)
+        case Kind.NAMES if not any(re.search(r"[,\[]|^\s|\s$", name) for name in value):
+            return ",".join(value)
+        case Kind.WEIGHTS:
+            return "{" + ", ".join(f"{_key(name)} = {_short(weight)}" for name, weight in value.items()) + "}"
+        case _:
+            return _value(value)
+
+
+def _short(number: float) -> str:
+    """Every digit of a number, without the zeros that say nothing: ``1``, ``1e-5``."""
+    return re.sub(r"e([+-])0(\d)$", r"e\1\2", repr(number).removesuffix(".0"))
+
+
 def to_dict(config: RunConfig) -> dict[str, dict[str, Any]]:
     """Return the config as plain dictionaries, lists and scalars, ready for JSON."""
     tables: dict[str, dict[str, Any]] = {table: {} for table in table_names()}

@@ -87,7 +87,7 @@ def trace_config(
         if NAME_KEY in values:
             config = _with_row(config, values[NAME_KEY], origins)
         for key, value in values.items():
-            config = _with_value(config, key, value)
+            config = with_value(config, key, value)
             origins[key] = f"{file}"
     for override in _name_first(overrides):
         key, config = _apply(config, override, origins)
@@ -137,7 +137,8 @@ def _preset(name: Any, where: str) -> RunConfig:
     return PRESETS[name]()
 
 
-def _with_value(config: RunConfig, key: str, value: Any) -> RunConfig:
+def with_value(config: RunConfig, key: str, value: Any) -> RunConfig:
+    """Return the config with one setting replaced, not checked."""
     table, name = key.split(".", 1)
     changes: dict[str, Any] = {table: replace(getattr(config, table), **{name: value})}
     return replace(config, **changes)
@@ -165,14 +166,14 @@ def _apply(config: RunConfig, override: str, origins: dict[str, str] | None = No
         raise ConfigError(where, setting.key, str(error)) from error
     if setting.key == NAME_KEY:
         config = _with_row(config, value, origins)
-    return setting.key, _with_value(config, setting.key, value)
+    return setting.key, with_value(config, setting.key, value)
 
 
 def _apply_weight(config: RunConfig, name: str, text: str, where: str) -> tuple[str, RunConfig]:
     setting = all_settings()["reward.weights"]
     weights = {**config.reward.weights, name: parse_float(text)}
     try:
-        return setting.key, _with_value(config, setting.key, check_value(setting, weights))
+        return setting.key, with_value(config, setting.key, check_value(setting, weights))
     except ValueError as error:
         raise ConfigError(where, setting.key, str(error)) from error
 

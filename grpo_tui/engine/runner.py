@@ -21,6 +21,7 @@ from grpo_tui.engine.advice import advice_for, one_line
 from grpo_tui.engine.control import Control, Gate, StopRequested
 from grpo_tui.engine.paths import anchored
 from grpo_tui.engine.requests import obey
+from grpo_tui.engine.tuning import replay_changes, replayed
 from grpo_tui.events.records import GroupRecord, Mode
 from grpo_tui.events.types import (
     CheckpointSaved,
@@ -31,6 +32,7 @@ from grpo_tui.events.types import (
     Progress,
     RunEnded,
     RunStarted,
+    SettingsChanged,
     TrainerFailed,
 )
 from grpo_tui.runs.checkpoints import checkpoint_step, latest
@@ -55,7 +57,8 @@ def run_session(
     """Run or resume, to the end or until stopped. Raises nothing: errors become events.
 
     Args:
-        config: what to do. For a resumed run, the one in its folder.
+        config: what to do. For a resumed run, what it began with, from its folder; settings that were changed while
+            it ran are laid over it.
         run_dir: the run's folder; made when not resuming.
         resume: go on from the newest checkpoint.
         control: commands from outside.
@@ -94,6 +97,7 @@ class _Session:
         self.gate = Gate(control, self.emit)
         self.cleanup = contextlib.ExitStack()
         self.first_step = 0
+        self.changes: tuple[SettingsChanged, ...] = ()
 
     def emit(self, event: Event) -> None:
         """To the screen first, which must show it even if the disk refuses; then to the run file."""
@@ -102,6 +106,8 @@ class _Session:
         finally:
             if self.writer is not None:
                 self.writer.write(event)
+                if isinstance(event, SettingsChanged):
+                    self.writer.write_config_now(event.config_toml)
 
     def run(self) -> RunEnded:
         """The whole session."""
@@ -128,25 +134,30 @@ class _Session:
             with RunReader(self.run_dir) as reader:
                 if any(result.step == self.first_step for result in reader.evals()):
                     self.evaluated_step = self.first_step
+                changes = reader.settings_changes()
+            self.changes = tuple(c for c in changes if c.finished_steps <= self.first_step)
         else:
             self.writer = RunWriter.create(self.run_dir, to_toml(self.config))
+        config = replayed(self.config, self.changes)
         self.emit(
             RunStarted(
                 time=time.time(),
                 run_dir=str(self.run_dir),
-                name=self.config.run.name or self.run_dir.name,
-                total_steps=self.config.run.steps,
+                name=config.run.name or self.run_dir.name,
+                total_steps=config.run.steps,
                 finished_steps=self.first_step,
-                config_toml=to_toml(self.config),
+                config_toml=to_toml(config),
             )
         )
-        for line in warnings_for(self.config):
+        for line in warnings_for(config):
             self.emit(Notice(time=time.time(), level="warning", message=line, source="config"))
-        for line in notes_for(self.config):
+        for line in notes_for(config):
             self.emit(Notice(time=time.time(), level="info", message=line, source="config"))
         self.emit(LoadingStage(time=time.time(), name="importing torch", detail="and transformers, peft"))
         trainer = self.load()
         try:
+            # Loaded as it began, then changed as it was changed: problems and reward are those of a run never left.
+            replay_changes(trainer, self.changes, self.first_step)
             if checkpoint is not None:
                 from grpo_tui.engine.checkpoint import load_checkpoint
 
@@ -173,6 +184,8 @@ class _Session:
         """Step until the run is done; give the reason it ended."""
         self.gate.obey = partial(obey, trainer)
         trainer.recall = self.recall
+        trainer.tuning.begun = lambda: self.gate.seconds_by_phase.keys()
+        trainer.tuning.save = lambda: self.save_if_new(trainer)
         # If the disk refuses it, advance() runs into that again and says so.
         self.emit_if_possible(ModeChanged(time=time.time(), mode=Mode.RUNNING))
         while True:
@@ -200,7 +213,7 @@ class _Session:
         if self.writer is not None:
             self.writer.flush()
         done = trainer.finished_steps
-        if done > 0 and done != self.saved_step and done % self.config.run.checkpoint_every == 0:
+        if done > 0 and done != self.saved_step and done % trainer.config.run.checkpoint_every == 0:
             self.save(trainer)
         if is_due(trainer) and self.evaluated_step != done:
             if done == 0:
@@ -208,8 +221,9 @@ class _Session:
             evaluate(trainer, self.gate)
             self.evaluated_step = done
         if trainer.is_done:
-            if done < self.config.run.steps:
-                tokens = f"{trainer.num_sampled_tokens:,} of run.max_tokens {self.config.run.max_tokens:,}"
+            run = trainer.config.run
+            if done < run.steps:
+                tokens = f"{trainer.num_sampled_tokens:,} of run.max_tokens {run.max_tokens:,}"
                 self.emit(
                     Notice(
                         time=time.time(), level="info", message=f"the run has sampled {tokens}", source="run"
@@ -236,12 +250,16 @@ class _Session:
             )
         )
 
+    def save_if_new(self, trainer: Trainer) -> None:
+        """Write a checkpoint unless the newest is of this state already."""
+        if trainer.finished_steps != self.saved_step:
+            self.save(trainer)
+
     # --- end ---------------------------------------------------------------------------------------------
     def save_at_end(self, trainer: Trainer, reason: str) -> str:
         """Save unless the newest checkpoint is this state; an error here turns the ending into a failure."""
         try:
-            if trainer.finished_steps != self.saved_step:
-                self.save(trainer)
+            self.save_if_new(trainer)
         except Exception as error:
             self.tell_failure(error, step=trainer.finished_steps, can_retry=False)
             return "failed"

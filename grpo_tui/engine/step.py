@@ -19,6 +19,7 @@ from grpo_tui.engine.rollout import begin_rollout, next_prompts, sample_groups
 from grpo_tui.engine.rows import make_rows
 from grpo_tui.engine.scoring import score_groups
 from grpo_tui.engine.trainer import Trainer
+from grpo_tui.engine.tuning import take_what_waits
 from grpo_tui.engine.update import update_policy
 from grpo_tui.events.records import Phase, StepMetrics
 from grpo_tui.events.types import Notice, StepFinished, StepStarted
@@ -27,6 +28,7 @@ from grpo_tui.events.types import Notice, StepFinished, StepStarted
 def run_step(trainer: Trainer, gate: Gate) -> StepMetrics:
     """Sample, judge, and update once. Raises leave the trainer as it was before the step."""
     step = trainer.finished_steps + 1
+    take_what_waits(trainer, step)
     trainer.emit(StepStarted(time=time.time(), step=step))
     with gate.phase(step, Phase.PROBLEMS):
         rollout = begin_rollout(trainer, next_prompts(trainer, step))

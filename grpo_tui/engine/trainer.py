@@ -17,7 +17,9 @@ from grpo_tui.data.order import ProblemOrder
 from grpo_tui.data.problem import DataError, Problem
 from grpo_tui.data.render import check_length, encode_prompt, render_prompt
 from grpo_tui.data.sources import load_problems
+from grpo_tui.engine.rewarding import components, make_reward, try_canaries
 from grpo_tui.engine.seeds import derived_seed
+from grpo_tui.engine.tuning import Tuning
 from grpo_tui.events.records import DataRecord, GroupRecord, ProblemRecord, StepMetrics
 from grpo_tui.events.types import DataLoaded, Event, LoadingStage, ModelLoaded, Notice, Progress
 from grpo_tui.generation.fast import make_sampler
@@ -26,9 +28,7 @@ from grpo_tui.policy.critic import Critic
 from grpo_tui.policy.errors import PolicyError
 from grpo_tui.policy.loading import load_policy
 from grpo_tui.policy.policy import Policy, tensor_bytes
-from rewards.canaries import run_canaries, summary
 from rewards.compose import WeightedReward
-from rewards.registry import get_reward
 
 Emit = Callable[[Event], None]
 Report = Callable[[Progress], None]
@@ -93,6 +93,8 @@ class Trainer:
     """Completion tokens sampled in all finished steps."""
     recall: Callable[[int, int], GroupRecord | None] = lambda _step, _group: None
     """A recorded group by step and index, the step in progress included; knows none where there is no run file."""
+    tuning: Tuning = field(default_factory=Tuning)
+    """Changes of the config while the run runs."""
     _closed: bool = field(default=False, repr=False)
 
     @classmethod
@@ -203,43 +205,33 @@ class Trainer:
         digest.update(tensor_bytes(torch.get_rng_state()))
         return digest.hexdigest()
 
+    def reconfigure(self, config: RunConfig, reward: WeightedReward | None = None) -> None:
+        """Go on under another config, whose model, data and machinery are the present one's.
+
+        Args:
+            config: takes the place of the present one. What the step in progress has read must be the same in it.
+            reward: takes the place of the present one, which is closed; None where only weights changed.
+        """
+        old, self.config = self.config, config
+        _set_optimizer(self.optimizer, config, self.optimizer.param_groups[0]["lr"])
+        if self.critic_optimizer is not None:
+            _set_optimizer(self.critic_optimizer, config, config.critic.value_lr)
+        if config.optim.max_tokens_per_microbatch != old.optim.max_tokens_per_microbatch:
+            self.microbatch_tokens = config.optim.max_tokens_per_microbatch
+        if reward is not None:
+            former, self.reward = self.reward, reward
+            former.close()
+            reward.warm_up()
+        else:
+            self.reward = self.reward.with_weights([part.weight for part in components(config)])
+
     def close(self) -> None:
         """Free worker processes. Safe to call twice."""
         if not self._closed:
             self._closed = True
             self.reward.close()
-
-
-def make_reward(run_config: RunConfig) -> WeightedReward:
-    """The weighted reward a config asks for, with the soft overlong penalty where its algorithm has one."""
-    config, groups = run_config.reward, run_config.groups
-    weights = dict(config.weights)
-    if groups.overlong_penalty > 0:
-        weights.setdefault("overlong", groups.overlong_penalty)
-    parts = []
-    for name, weight in weights.items():
-        options: dict[str, Any] = {}
-        if name in ("math", "math_lenient"):
-            options = {
-                "workers": config.workers,
-                "deadline_s": config.timeout_seconds,
-                "form": config.answer_form,
-            }
-        elif name == "format":
-            options = {"style": config.answer_form}
-        elif name == "overlong":
-            options = {"cache_share": groups.overlong_cache}
-        elif name == "learned":
-            options = {"model": config.learned_model, "device": run_config.model.device}
-        parts.append((get_reward(name, **options), weight))
-    return WeightedReward(parts)
-
-
-def try_canaries(reward: WeightedReward, emit: Emit) -> None:
-    """Tell what a policy could be paid for without solving the problem, if anything."""
-    found = summary(run_canaries(reward))
-    if found:
-        emit(Notice(time=time.time(), level="warning", message=found, source="reward"))
+            if self.tuning.waiting is not None and self.tuning.waiting.reward is not None:
+                self.tuning.waiting.reward.close()
 
 
 def _load_policy(config: RunConfig, say: Callable[[str, str], None]) -> Policy:
@@ -286,6 +278,13 @@ def make_optimizer(
         weight_decay=optim.weight_decay,
         fused=True,
     )
+
+
+def _set_optimizer(optimizer: torch.optim.AdamW, config: RunConfig, lr: float) -> None:
+    """AdamW's settings as the config has them; its moments stay."""
+    optim = config.optim
+    for group in optimizer.param_groups:
+        group.update(lr=lr, betas=(optim.beta1, optim.beta2), eps=optim.eps, weight_decay=optim.weight_decay)
 
 
 def _load_prompts(

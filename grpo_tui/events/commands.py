@@ -65,3 +65,19 @@ class InspectCompletion(Request):
     """Index of the completion in its group."""
     top: int = 5
     """How many of the likeliest tokens to tell at each position."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSettings(Request):
+    """Go on under other settings: ``(key, text)`` pairs, read and checked as ``--set key=text`` is.
+
+    All of them count from the same step: the one in progress where nothing of it has read any of them yet, else the
+    next. Answered by :class:`~grpo_tui.events.types.SettingsChanged`.
+    """
+
+    changes: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UndoSettings(Request):
+    """Take back the last change of settings that was not taken back yet."""

@@ -357,6 +357,15 @@ class TokenScores:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SettingChange:
+    """One setting that changed while the run ran; values as text, as ``--set`` takes them."""
+
+    key: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRecord:
     """What was loaded."""
 

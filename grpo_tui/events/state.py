@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -35,6 +35,7 @@ from grpo_tui.events.types import (
     RequestFailed,
     RunEnded,
     RunStarted,
+    SettingsChanged,
     StepFinished,
     StepStarted,
     TokensWeighed,
@@ -80,12 +81,21 @@ class RunState:
     failure: TrainerFailed | None = None
     """Set while the engine waits after an error."""
     ended: RunEnded | None = None
+    settings_changes: tuple[SettingsChanged, ...] = ()
+    """Changes of settings while the run ran, oldest first."""
     log: tuple[LogLine, ...] = ()
 
     @property
     def last_step(self) -> int:
         """Number of the last finished step; 0 before the first."""
         return self.history[-1].step if self.history else 0
+
+    @property
+    def config_toml(self) -> str:
+        """The newest config, with every change that was made; empty before the run began."""
+        if self.settings_changes:
+            return self.settings_changes[-1].config_toml
+        return self.run.config_toml if self.run is not None else ""
 
     def detail(self, step: int) -> StepDetail | None:
         """The step's groups if they are in memory."""
@@ -112,6 +122,7 @@ def _back_to(state: RunState, finished_steps: int) -> RunState:
         evals=tuple(e for e in state.evals if e.step <= finished_steps),
         checkpoints=tuple(c for c in state.checkpoints if c.step <= finished_steps),
         recent=tuple(d for d in state.recent if d.step <= finished_steps),
+        settings_changes=tuple(c for c in state.settings_changes if c.finished_steps <= finished_steps),
     )
 
 
@@ -289,6 +300,38 @@ def _request_failed(state: RunState, event: RequestFailed) -> RunState:
     return replace(state, log=_log(state, event, "error", "request", message))
 
 
+def last_undoable(changes: Sequence[SettingsChanged]) -> SettingsChanged | None:
+    """The newest change that neither takes one back nor was taken back."""
+    undone = {change.undoes for change in changes}
+    return next((c for c in reversed(changes) if not c.undoes and c.number not in undone), None)
+
+
+def in_force(changes: Sequence[SettingsChanged], step: int) -> tuple[SettingsChanged, ...]:
+    """The changes that count in a step: all up to the last one made for it or for a step before."""
+    last = max((i for i, change in enumerate(changes) if change.step <= step), default=-1)
+    return tuple(changes[: last + 1])
+
+
+def describe_changes(event: SettingsChanged) -> str:
+    """What changed, in one line: ``optim.lr 5e-6 → 1e-5, …``."""
+    return ", ".join(f"{change.key} {change.old} → {change.new}" for change in event.changes)
+
+
+def _settings_changed(state: RunState, event: SettingsChanged) -> RunState:
+    verb = "taken back: " if event.undoes else ""
+    message = f"{verb}{describe_changes(event)} from step {event.step} (by {event.by})"
+    steps = next((change.new for change in event.changes if change.key == "run.steps"), None)
+    run = state.run
+    if run is not None and steps is not None:
+        run = replace(run, total_steps=int(steps))
+    return replace(
+        state,
+        run=run,
+        settings_changes=(*state.settings_changes, event),
+        log=_log(state, event, "info", "tune", message),
+    )
+
+
 def _ended(state: RunState, event: RunEnded) -> RunState:
     mode = {"finished": Mode.FINISHED, "failed": Mode.FAILED}.get(event.reason, Mode.STOPPED)
     message = f"{event.reason} after step {event.finished_steps}"
@@ -317,5 +360,6 @@ _HANDLERS: dict[type[Event], Callable[[RunState, Any], RunState]] = {
     ),
     TrainerFailed: _failed,
     RequestFailed: _request_failed,
+    SettingsChanged: _settings_changed,
     RunEnded: _ended,
 }

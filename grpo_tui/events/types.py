@@ -18,6 +18,7 @@ from grpo_tui.events.records import (
     Mode,
     ModelRecord,
     Phase,
+    SettingChange,
     StepMetrics,
     TokenScores,
 )
@@ -230,6 +231,27 @@ class CompletionInspected(Event):
     """Text of each token that occurs here, special ones by name."""
     vocabulary_ids: IntArray
     """The ids of ``vocabulary``, ascending."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsChanged(Event):
+    """The run goes on under other settings. What the run began with, and all of these in order, is its config.
+
+    A change made later counts no later than one made before it: it takes an earlier one that still waits with it.
+    """
+
+    number: int
+    """Of the change, from 1."""
+    step: int
+    """First step computed under it."""
+    finished_steps: int
+    """Steps that were finished when it was made. Going back before them leaves it."""
+    changes: tuple[SettingChange, ...]
+    config_toml: str
+    """The whole config with it."""
+    undoes: int = 0
+    """Number of the change that it takes back; 0 where it is one of its own."""
+    by: str = "you"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

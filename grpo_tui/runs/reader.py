@@ -34,6 +34,8 @@ from grpo_tui.events.types import (
     GroupSampled,
     GroupScored,
     ReferenceComputed,
+    RunStarted,
+    SettingsChanged,
     StepFinished,
     TokensWeighed,
 )
@@ -235,6 +237,22 @@ class RunReader:
             rows = db.execute(_LAST_EVENT, (kind.__name__,))
             event = next((event for _, event in self._decoded(db, rows, lean=False)), None)
         return event if isinstance(event, kind) else None
+
+    def events_of(self, *kinds: type[Event]) -> list[Event]:
+        """Stored events of these kinds, which stand outside the steps, oldest first."""
+        names = [kind.__name__ for kind in kinds]
+        marks = ", ".join("?" for _ in names)
+        with self._moment() as db:
+            rows = db.execute(f"{_EVENT_COLUMNS} WHERE e.type IN ({marks}) ORDER BY e.seq", names)
+            found = [event for _, event in self._decoded(db, rows, lean=False)]
+        return [event for event in found if event is not None]
+
+    def settings_changes(self) -> tuple[SettingsChanged, ...]:
+        """Changes of settings on the present branch, oldest first."""
+        state = RunState()
+        for event in self.events_of(RunStarted, SettingsChanged):
+            state = reduce(state, event)
+        return state.settings_changes
 
     def events(self, after_seq: int = 0, limit: int | None = None) -> list[tuple[int, Event]]:
         """Stored events with their sequence numbers, oldest first; events of newer programs are passed over.

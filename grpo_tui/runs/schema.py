@@ -28,6 +28,7 @@ from pathlib import Path
 
 DATABASE = "run.db"
 CONFIG = "config.toml"
+CONFIG_NOW = "config-now.toml"
 CHECKPOINTS = "checkpoints"
 LOG = "log"
 

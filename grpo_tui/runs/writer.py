@@ -40,6 +40,7 @@ from grpo_tui.events.types import (
     ReferenceComputed,
     RunEnded,
     RunStarted,
+    SettingsChanged,
     StepFinished,
     StepStarted,
     TokensWeighed,
@@ -57,6 +58,7 @@ PROMPT_EVENTS: tuple[type[Event], ...] = (
     EvalFinished,
     CheckpointSaved,
     TrainerFailed,
+    SettingsChanged,
     Notice,
     RunEnded,
 )
@@ -191,6 +193,16 @@ class RunWriter:
             self._pending.append(event)
             if isinstance(event, PROMPT_EVENTS):
                 self.flush()
+
+    def write_config_now(self, config_toml: str) -> None:
+        """Write the config as it is after changes while the run ran, ready to start another run with.
+
+        Nothing reads it again: a resumed run takes the changes from the run file.
+
+        Raises:
+            RunFileError: the disk does not take it.
+        """
+        _write_text(self.run_dir / schema.CONFIG_NOW, config_toml)
 
     def flush(self) -> None:
         """Write every pending event now; after a failure, try again.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from grpo_tui.config.schema import RewardConfig, RunConfig
-from grpo_tui.engine.trainer import make_reward
+from grpo_tui.engine.rewarding import make_reward
 from grpo_tui.events.types import GroupScored, TokensWeighed
 from rewards.base import Sample
 from tests.engine.support import Events, rows_of, sampled, small_config, take_steps, trainer_of
