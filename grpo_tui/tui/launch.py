@@ -9,10 +9,11 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from grpo_tui.config.schema import RunConfig
-from grpo_tui.events.commands import Stop
+from grpo_tui.events.commands import Request, Stop
 from grpo_tui.tui.app import GrpoApp
 from grpo_tui.tui.capture import OutputCapture
 from grpo_tui.tui.leaving import SAVE_PATIENCE
@@ -55,7 +56,13 @@ def stop_engine(app: GrpoApp, patience: float = SAVE_PATIENCE) -> bool:
 
 
 def launch(
-    *, config: RunConfig | None, runs_root: Path, run_dir: Path | None, resume: Path | None, paused: bool
+    *,
+    config: RunConfig | None,
+    runs_root: Path,
+    run_dir: Path | None,
+    resume: Path | None,
+    paused: bool,
+    requests: Sequence[Request] = (),
 ) -> int:
     """Run the app; return the exit status."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -73,6 +80,7 @@ def launch(
             run_dir=run_dir,
             resume=resume,
             paused=paused,
+            requests=requests,
             capture=capture,
             warm_up=True,
         )
