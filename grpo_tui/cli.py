@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,6 @@ from grpo_tui import __version__
 
 if TYPE_CHECKING:
     from grpo_tui.config.schema import RunConfig
-    from grpo_tui.events.commands import Request
 
 RUNS_ROOT = Path("runs")
 """Where runs go unless ``--out`` or GRPO_TUI_RUNS says otherwise."""
@@ -26,6 +24,7 @@ examples:
   grpo-tui train --preset tiny --steps 60       train without a screen
   grpo-tui train --preset gsm8k --set data.source=train.jsonl --set model.source=model.gguf --json
   grpo-tui resume runs/NAME                     go on where a run stopped
+  grpo-tui view runs/NAME                       look at a run, finished or running; nothing is trained
   grpo-tui verify --gold 3/4 'so \\boxed{6/8}'   judge an answer and explain
 """
 
@@ -64,12 +63,10 @@ def build_parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="open the app on a run, paused before step 1")
     _add_run_options(run)
-    _add_profile(run)
     run.set_defaults(function=_run)
 
     train = commands.add_parser("train", help="train without a screen")
     _add_run_options(train)
-    _add_profile(train)
     train.add_argument("--steps", type=int, metavar="N", help="steps to train; short for --set run.steps=N")
     train.add_argument("--json", action="store_true", help="one JSON object a step on stdout")
     train.set_defaults(function=_train)
@@ -84,6 +81,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--json", action="store_true", help="with --headless: one JSON object a step on stdout"
     )
     resume.set_defaults(function=_resume)
+
+    view = commands.add_parser("view", help="look at a finished or a running run, read-only")
+    view.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    view.set_defaults(function=_view)
 
     from grpo_tui.compare.options import add_compare
     from grpo_tui.reward_model.options import add_train_reward
@@ -118,35 +119,6 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="the run's folder (default: a new one below runs/)"
     )
-
-
-def _add_profile(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--profile",
-        nargs="?",
-        type=_step_range,
-        const=(2, 2),
-        metavar="STEPS",
-        help="write a profiler trace of step N or N-M (default: 2) into the run's folder, for ui.perfetto.dev",
-    )
-
-
-def _step_range(text: str) -> tuple[int, int]:
-    """``3`` or ``3-5`` as the first and the last step."""
-    match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", text)
-    first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-    if not 1 <= first <= last:
-        raise argparse.ArgumentTypeError(f"'{text}' is neither a step (2) nor a range of steps (2-4)")
-    return first, last
-
-
-def _profile_requests(arguments: argparse.Namespace, run_dir: Path) -> tuple[Request, ...]:
-    from grpo_tui.events.commands import ProfileSteps
-
-    if arguments.profile is None:
-        return ()
-    first, last = arguments.profile
-    return (ProfileSteps(first=first, last=last, folder=str(run_dir)),)
 
 
 def runs_root() -> Path:
@@ -189,18 +161,14 @@ def _run(arguments: argparse.Namespace) -> int:
     config = _config(arguments)
     from grpo_tui.tui.app import run_app
 
-    run_dir = _run_dir(arguments, config)
-    requests = _profile_requests(arguments, run_dir)
-    return run_app(config=config, runs_root=runs_root(), run_dir=run_dir, paused=True, requests=requests)
+    return run_app(config=config, runs_root=runs_root(), run_dir=_run_dir(arguments, config), paused=True)
 
 
 def _train(arguments: argparse.Namespace) -> int:
     config = _config(arguments)
     from grpo_tui.console import train
 
-    run_dir = _run_dir(arguments, config)
-    requests = _profile_requests(arguments, run_dir)
-    return train(config, run_dir, resume=False, as_json=arguments.json, requests=requests)
+    return train(config, _run_dir(arguments, config), resume=False, as_json=arguments.json)
 
 
 def _resume(arguments: argparse.Namespace) -> int:
@@ -220,6 +188,16 @@ def _resume(arguments: argparse.Namespace) -> int:
     from grpo_tui.tui.app import run_app
 
     return run_app(config=config, runs_root=runs_root(), resume=run_dir, paused=True)
+
+
+def _view(arguments: argparse.Namespace) -> int:
+    from grpo_tui.runs.schema import RunFileError
+    from grpo_tui.tui.app import view_run
+
+    try:
+        return view_run(arguments.run, runs_root())
+    except RunFileError as error:
+        return _complain(str(error), 2)
 
 
 def _compare(arguments: argparse.Namespace) -> int:

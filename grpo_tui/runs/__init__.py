@@ -4,8 +4,9 @@ The names here are the whole interface; importing them loads neither torch nor t
 """
 
 from grpo_tui.runs.checkpoints import atomic_directory, checkpoint_name, latest, prune
-from grpo_tui.runs.reader import RunReader, SearchHit, Snapshot
+from grpo_tui.runs.reader import RunReader, Snapshot
 from grpo_tui.runs.schema import RunFileError
+from grpo_tui.runs.search import SearchHit
 from grpo_tui.runs.store import RunSummary, list_runs, new_run_dir
 from grpo_tui.runs.writer import RunWriter
 

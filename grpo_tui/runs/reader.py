@@ -7,10 +7,9 @@ and a directory that is no run are one :class:`~grpo_tui.runs.schema.RunFileErro
 from __future__ import annotations
 
 import json
-import re
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,14 +38,18 @@ from grpo_tui.events.types import (
     StepFinished,
     TokensWeighed,
 )
-from grpo_tui.runs import schema
+from grpo_tui.runs import lines, schema, search
+from grpo_tui.runs.lines import Branch, Visit
 from grpo_tui.runs.lock import is_locked
+from grpo_tui.runs.query import Query
 from grpo_tui.runs.schema import RunFileError, clear_errors, os_error
+from grpo_tui.runs.search import SearchHit
 
 _E = TypeVar("_E", bound=Event)
 _V = TypeVar("_V")
 _PAGE = 512
-_SNIPPET = 120
+PATIENCE_SECONDS = 10.0
+"""How long a reader waits for a program that holds the file."""
 
 
 class Snapshot(NamedTuple):
@@ -54,20 +57,6 @@ class Snapshot(NamedTuple):
 
     state: RunState
     seq: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchHit:
-    """Where a text was found. ``completion_index`` is None for a hit in the prompt or the gold answer."""
-
-    step: int
-    group_index: int
-    completion_index: int | None
-    problem_id: str
-    snippet: str
-    """Text around the first match, on one line."""
-    reward: float | None = None
-    verdict: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +79,7 @@ class RunReader:
         self._guard = threading.RLock()
         with clear_errors("open", self._path):
             self._connection = _open_read_only(self._path)
+            search.prepare(self._connection)
 
     def __enter__(self) -> Self:
         return self
@@ -133,13 +123,18 @@ class RunReader:
         """What the last finished step measured."""
         with self._moment() as db:
             row = db.execute("SELECT metrics FROM live_steps ORDER BY step DESC LIMIT 1").fetchone()
-            return codec.decode_record(StepMetrics, json.loads(row[0])) if row else None
+            return _metrics(row[0]) if row else None
 
-    def history(self) -> tuple[StepMetrics, ...]:
-        """One entry per finished step, oldest first; abandoned futures are left out."""
+    def history(self, *, lean: bool = False) -> tuple[StepMetrics, ...]:
+        """One entry per finished step, oldest first; abandoned futures are left out.
+
+        Args:
+            lean: without the gradient norms by module (see :meth:`snapshot`).
+        """
         with self._moment() as db:
-            rows = db.execute("SELECT metrics FROM live_steps ORDER BY step").fetchall()
-            return tuple(codec.decode_record(StepMetrics, json.loads(row[0])) for row in rows)
+            column = _LEAN_METRICS if lean else "s.metrics"
+            rows = db.execute(f"SELECT {column} FROM live_steps s ORDER BY s.step")
+            return tuple(_metrics(row[0]) for row in rows)
 
     def evals(self) -> tuple[EvalRecord, ...]:
         """Held-out evaluations, oldest first."""
@@ -200,8 +195,12 @@ class RunReader:
         """The run as the fold of all its events: see :meth:`snapshot`."""
         return self.snapshot().state
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, *, lean: bool = False) -> Snapshot:
         """The fold of every stored event, made without reading what it would forget.
+
+        Args:
+            lean: leave the gradient norms by module out of ``history``, which are most of a long run's memory;
+                :meth:`load_step` has them.
 
         It equals :func:`~grpo_tui.events.state.reduce` over ``events()``, and over the events given to the
         writer: also ``recent`` and ``current`` with their groups, phases and log. Of a step that was dropped
@@ -209,7 +208,8 @@ class RunReader:
         """
         with self._moment() as db:
             state = RunState()
-            for _, event in self._decoded(db, db.execute(_LEAN_EVENTS), lean=True):
+            rows = db.execute(_FEW_EVENTS.replace("s.metrics", _LEAN_METRICS if lean else "s.metrics"))
+            for _, event in self._decoded(db, rows, skip_groups=True):
                 if event is not None:
                     state = reduce(state, event)
             recent = []
@@ -235,7 +235,7 @@ class RunReader:
         """The newest stored event of a kind that stands outside the steps (``RunStarted``, ``RunEnded`` …)."""
         with self._moment() as db:
             rows = db.execute(_LAST_EVENT, (kind.__name__,))
-            event = next((event for _, event in self._decoded(db, rows, lean=False)), None)
+            event = next((event for _, event in self._decoded(db, rows)), None)
         return event if isinstance(event, kind) else None
 
     def events_of(self, *kinds: type[Event]) -> list[Event]:
@@ -244,7 +244,7 @@ class RunReader:
         marks = ", ".join("?" for _ in names)
         with self._moment() as db:
             rows = db.execute(f"{_EVENT_COLUMNS} WHERE e.type IN ({marks}) ORDER BY e.seq", names)
-            found = [event for _, event in self._decoded(db, rows, lean=False)]
+            found = [event for _, event in self._decoded(db, rows)]
         return [event for event in found if event is not None]
 
     def settings_changes(self) -> tuple[SettingsChanged, ...]:
@@ -266,7 +266,7 @@ class RunReader:
         found: list[tuple[int, Event]] = []
         with self._moment() as db:
             rows = db.execute(_ALL_EVENTS, (after_seq,))
-            for seq, event in self._decoded(db, rows, lean=False):
+            for seq, event in self._decoded(db, rows):
                 if event is not None:
                     found.append((seq, event))
                     if len(found) == limit:
@@ -279,15 +279,40 @@ class RunReader:
         Every word must occur, in any order, and a word also matches the beginning of a longer one; case does not
         matter. A word of signs only (``+``) is looked for as it stands. A prompt is reported once, at its last use.
         """
-        words = text.split()
-        if not words or limit < 1:
-            return ()
         with self._moment() as db:
-            indexed = _has_index(db) and all(re.search(r"\w", word) for word in words)
-            prompts = _search_prompts(db, words, limit, indexed)
-            completions = _search_completions(db, words, limit, indexed)
-        hits = sorted((*prompts, *completions), key=lambda hit: -hit.step)
-        return tuple(hits[:limit])
+            return search.search(db, text, limit)
+
+    def matching(self, query: Query, limit: int = 500) -> tuple[SearchHit, ...]:
+        """The newest answers of finished steps for which a filter holds (:mod:`grpo_tui.runs.query`)."""
+        with self._moment() as db:
+            return search.matching(db, query, limit)
+
+    def timeline(self, step: int, group_index: int) -> tuple[Visit, ...]:
+        """Every time the problem of a group was drawn, oldest first; empty where there is no such group."""
+        with self._moment() as db:
+            return lines.timeline(db, step, group_index)
+
+    def branches(self) -> tuple[Branch, ...]:
+        """Every line of steps that the run has taken, in order of its making."""
+        with self._moment() as db:
+            return lines.branches(db)
+
+    def components(self) -> tuple[str, ...]:
+        """Names of the reward components, as of the newest finished step."""
+        metrics = self.last_metrics()
+        return tuple(metrics.component_means) if metrics is not None else ()
+
+    def show_branch(self, branch: int | None) -> None:
+        """Make another branch the line of steps that every method here speaks of; None for the present one.
+
+        Events know no branches: :meth:`snapshot` and :meth:`events` are always of the run as it went.
+        """
+        with self._guard, clear_errors("read", self._path):
+            lines.show_branch(self._connection, branch)
+
+    def interrupt(self) -> None:
+        """Make a method that another thread is in raise :class:`RunFileError` soon; harmless when there is none."""
+        self._connection.interrupt()
 
     # ----------------------------------------------------------------------------------------------------------
 
@@ -308,20 +333,19 @@ class RunReader:
                     self._connection.execute("ROLLBACK")
 
     def _decoded(
-        self, db: sqlite3.Connection, rows: sqlite3.Cursor, *, lean: bool
+        self,
+        db: sqlite3.Connection,
+        rows: sqlite3.Cursor,
+        *,
+        skip_groups: bool = False,
     ) -> Iterator[tuple[int, Event | None]]:
         loaded: dict[int, StepDetail] = {}
         while page := rows.fetchmany(_PAGE):
             for seq, time, kind, step_id, payload, blob, metrics in page:
                 if kind == "StepFinished":
-                    yield (
-                        seq,
-                        StepFinished(
-                            time=time, metrics=codec.decode_record(StepMetrics, json.loads(metrics))
-                        ),
-                    )
+                    yield seq, StepFinished(time=time, metrics=_metrics(metrics))
                 elif kind in _REBUILT and not payload.startswith("{"):
-                    if lean:
+                    if skip_groups:
                         continue
                     if step_id not in loaded:
                         loaded = {step_id: _load_detail(db, step_id)}
@@ -339,12 +363,15 @@ _ALL_EVENTS = f"{_EVENT_COLUMNS} WHERE e.seq > ? ORDER BY e.seq"
 _LAST_EVENT = f"{_EVENT_COLUMNS} WHERE e.type = ? ORDER BY e.seq DESC LIMIT 1"
 _REBUILT = ("GroupSampled", "GroupScored", "AdvantagesComputed", "ReferenceComputed", "TokensWeighed")
 _OF_STEP = ", ".join(f"'{name}'" for name in ("StepStarted", "PhaseStarted", "PhaseFinished", *_REBUILT))
-_LEAN_EVENTS = f"""{_EVENT_COLUMNS}
+_FEW_EVENTS = f"""{_EVENT_COLUMNS}
 WHERE e.type NOT IN ({_OF_STEP})
    OR e.seq >= (SELECT coalesce(max(seq), 0) FROM events WHERE type = 'StepStarted')
 ORDER BY e.seq
 """
 """What a step is made of is forgotten when the next one starts: only the last step's is needed."""
+
+_LEAN_METRICS = "json_remove(s.metrics, '$.update.grad_norm_by_module')"
+"""Half of a long run's metrics are these norms, and nearly all of the time it takes to parse them."""
 
 _LIVE = """
 SELECT {} FROM lineage l JOIN {} e ON e.branch = l.branch AND e.step <= l.last_step ORDER BY e.step, e.branch
@@ -356,9 +383,10 @@ def _open_read_only(path: Path) -> sqlite3.Connection:
     try:
         try:
             version = schema.check(connection, path)
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as error:
             # A read-only place where SQLite cannot make its side files: fine if there is nothing in a side file.
-            if path.with_name(path.name + "-wal").exists():
+            held = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+            if held or path.with_name(path.name + "-wal").exists():
                 raise
             connection.close()
             connection = _connect(path, "mode=ro&immutable=1")
@@ -379,7 +407,13 @@ def _open_read_only(path: Path) -> sqlite3.Connection:
 
 def _connect(path: Path, options: str) -> sqlite3.Connection:
     uri = f"{path.resolve().as_uri()}?{options}"
-    return sqlite3.connect(uri, uri=True, timeout=10.0, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(
+        uri, uri=True, timeout=PATIENCE_SECONDS, isolation_level=None, check_same_thread=False
+    )
+
+
+def _metrics(text: str) -> StepMetrics:
+    return codec.decode_record(StepMetrics, json.loads(text))
 
 
 def _load_detail(db: sqlite3.Connection, step_id: int, group_id: int | None = None) -> StepDetail:
@@ -398,7 +432,7 @@ def _load_detail(db: sqlite3.Connection, step_id: int, group_id: int | None = No
         data = {"index": index, **json.loads(record), "problem": json.loads(problem), "completions": []}
         group = codec.decode_record(GroupRecord, data)
         groups.append(replace(group, completions=tuple(completions.get(owner, ()))))
-    metrics = codec.decode_record(StepMetrics, json.loads(row[1])) if row[1] else None
+    metrics = _metrics(row[1]) if row[1] else None
     return StepDetail(step=row[0], groups=tuple(groups), metrics=metrics)
 
 
@@ -468,89 +502,3 @@ def _complete(values: Iterable[_V | None]) -> tuple[_V, ...] | None:
     found = tuple(values)
     present = tuple(value for value in found if value is not None)
     return present if len(present) == len(found) else None
-
-
-# Search -------------------------------------------------------------------------------------------------------
-
-
-def _has_index(db: sqlite3.Connection) -> bool:
-    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'completions_fts'").fetchone():
-        return False
-    if db.execute("SELECT 1 FROM meta WHERE key = 'index_stale'").fetchone():
-        return False
-    try:
-        db.execute("SELECT 1 FROM completions_fts LIMIT 0")
-    except sqlite3.OperationalError:
-        return False
-    return True
-
-
-def _condition(column: str, words: Sequence[str], index: str) -> tuple[str, dict[str, str]]:
-    """SQL that holds where every word occurs, through the index if there is one."""
-    if index:
-        quoted = " ".join('"{}"*'.format(word.replace('"', '""')) for word in words)
-        return f"{column}.id IN (SELECT rowid FROM {index} WHERE {index} MATCH :match)", {"match": quoted}
-    texts = {"c": ("c.text",), "p": ("p.prompt", "p.answer")}[column]
-    terms, values = [], {}
-    for number, word in enumerate(words):
-        escaped = re.sub(r"([%_\\])", r"\\\1", word)
-        values[f"w{number}"] = f"%{escaped}%"
-        terms.append("(" + " OR ".join(f"{text} LIKE :w{number} ESCAPE '\\'" for text in texts) + ")")
-    return " AND ".join(terms), values
-
-
-def _search_completions(
-    db: sqlite3.Connection, words: Sequence[str], limit: int, indexed: bool
-) -> Iterator[SearchHit]:
-    condition, values = _condition("c", words, "completions_fts" if indexed else "")
-    rows = db.execute(
-        "SELECT s.step, g.idx, c.idx, p.problem_id, c.text, c.reward, c.verdict FROM completions c "
-        "JOIN groups g ON g.id = c.group_id JOIN live_steps s ON s.id = g.step_id JOIN problems p ON p.id = g.problem "
-        f"WHERE {condition} ORDER BY s.step DESC, g.idx, c.idx LIMIT :limit",
-        {**values, "limit": limit},
-    )
-    for step, group, index, problem_id, text, reward, verdict in rows:
-        yield SearchHit(
-            step=step,
-            group_index=group,
-            completion_index=index,
-            problem_id=problem_id,
-            snippet=_snippet((text,), words),
-            reward=reward,
-            verdict=verdict,
-        )
-
-
-def _search_prompts(
-    db: sqlite3.Connection, words: Sequence[str], limit: int, indexed: bool
-) -> Iterator[SearchHit]:
-    condition, values = _condition("p", words, "problems_fts" if indexed else "")
-    rows = db.execute(
-        "SELECT max(s.step), g.idx, p.problem_id, p.prompt, p.answer FROM problems p "
-        "JOIN groups g ON g.problem = p.id JOIN live_steps s ON s.id = g.step_id "
-        f"WHERE {condition} GROUP BY p.id ORDER BY max(s.step) DESC LIMIT :limit",
-        {**values, "limit": limit},
-    )
-    for step, group, problem_id, prompt, answer in rows:
-        yield SearchHit(
-            step=step,
-            group_index=group,
-            completion_index=None,
-            problem_id=problem_id,
-            snippet=_snippet((prompt, answer), words),
-        )
-
-
-def _snippet(texts: Sequence[str], words: Sequence[str]) -> str:
-    for text in texts:
-        for word in words:
-            at = text.lower().find(word.lower())
-            if at >= 0:
-                return _cut(text, at)
-    return _cut(texts[0], 0)
-
-
-def _cut(text: str, at: int) -> str:
-    start = max(0, at - _SNIPPET // 3)
-    piece = " ".join(text[start : start + _SNIPPET].split())
-    return ("…" if start else "") + piece + ("…" if start + _SNIPPET < len(text) else "")

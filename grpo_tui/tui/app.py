@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,7 +16,7 @@ from textual.binding import BindingType
 from textual.screen import Screen
 
 from grpo_tui.config.schema import RunConfig
-from grpo_tui.events.commands import Command, Pause, Request, Resume, Retry, StepOnce, StepPhase
+from grpo_tui.events.commands import Command, Pause, Resume, Retry, StepOnce, StepPhase
 from grpo_tui.tui.actions import APP_ACTIONS, RUN_ACTIONS, bindings
 from grpo_tui.tui.capture import OutputCapture
 from grpo_tui.tui.leaving import Leaving
@@ -53,8 +53,8 @@ class GrpoApp(App[int]):
         runs_root: Path | None = None,
         run_dir: Path | None = None,
         resume: Path | None = None,
+        recording: Session | None = None,
         paused: bool = True,
-        requests: Sequence[Request] = (),
         session_factory: SessionFactory = live_session,
         capture: OutputCapture | None = None,
         now: Callable[[], float] = time.time,
@@ -63,7 +63,7 @@ class GrpoApp(App[int]):
         super().__init__()
         self.animation_level = "none"
         self._first = (config, run_dir, resume, paused)
-        self._first_requests = requests
+        self._recording = recording
         self.runs_root = runs_root or Path("runs")
         self.session_factory = session_factory
         self.capture = capture
@@ -89,13 +89,12 @@ class GrpoApp(App[int]):
     def open_first(self) -> None:
         """Open the Welcome room, or the run that the command line named."""
         config, run_dir, resume, paused = self._first
-        if config is None and resume is None:
+        if self._recording is not None:
+            self.open_session(self._recording, getattr(self._recording, "run_dir", None), paused=True)
+        elif config is None and resume is None:
             self._open_welcome()
         else:
             self.start_run(config, run_dir=run_dir, resume=resume, paused=paused)
-            if self.view is not None:
-                for request in self._first_requests:
-                    self.view.session.send(request)
 
     def _painted(self) -> None:
         self.first_paint = time.time()
@@ -178,6 +177,7 @@ class GrpoApp(App[int]):
             update()
         key = (
             view.state.mode,
+            view.watched,
             view.request,
             view.is_live,
             view.over,
@@ -192,7 +192,7 @@ class GrpoApp(App[int]):
     def _take_output(self, view: RunView) -> None:
         if self.capture is None:
             return
-        if view.state.run is not None:
+        if view.state.run is not None and not view.session.read_only:
             self.capture.write_to(Path(view.state.run.run_dir) / "log")
         for text, replaces in self.capture.take():
             view.log_output(text, replaces=replaces)
@@ -207,7 +207,7 @@ class GrpoApp(App[int]):
             view = self.view
             if view is None:
                 return False
-            failed = view.state.failure is not None and not view.over
+            failed = view.state.failure is not None and not view.over and not view.session.read_only
             if action == "retry":
                 return failed and view.state.failure is not None and view.state.failure.can_retry
             if action == "dismiss_failure":
@@ -273,15 +273,12 @@ class GrpoApp(App[int]):
     def action_show_help(self) -> None:
         """Open the help, about the focused panel first."""
         from grpo_tui.tui.panels.base import Panel
-        from grpo_tui.tui.panels.timing import timing_lines
         from grpo_tui.tui.screens.help import HelpScreen
 
         focused = self.screen.focused
         panel = focused if isinstance(focused, Panel) else None
         title = (panel.TITLE or panel.id or "") if panel else ""
-        about, id = (panel.HELP, panel.id or "") if panel else ("", "")
-        measured = timing_lines(self.view.metrics if self.view is not None else None)
-        self.push_screen(HelpScreen(title, about, id, measured))
+        self.push_screen(HelpScreen(title, panel.HELP if panel else "", (panel.id or "") if panel else ""))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Every action of the registry, and Textual's own choice of theme."""
@@ -318,12 +315,32 @@ def run_app(
     runs_root: Path,
     run_dir: Path | None = None,
     resume: Path | None = None,
+    recording: Session | None = None,
     paused: bool,
-    requests: Sequence[Request] = (),
 ) -> int:
     """Run the app in this terminal; return the exit status."""
     from grpo_tui.tui.launch import launch
 
     return launch(
-        config=config, runs_root=runs_root, run_dir=run_dir, resume=resume, paused=paused, requests=requests
+        config=config,
+        runs_root=runs_root,
+        run_dir=run_dir,
+        resume=resume,
+        recording=recording,
+        paused=paused,
     )
+
+
+def view_run(path: Path, runs_root: Path) -> int:
+    """Open the app on a recording; return the exit status.
+
+    Raises:
+        RunFileError: there is nothing at the path that can be read.
+    """
+    from grpo_tui.tui.recorded_session import open_recording
+
+    recording = open_recording(path)
+    try:
+        return run_app(config=None, runs_root=runs_root, recording=recording, paused=True)
+    finally:
+        recording.close()

@@ -31,6 +31,14 @@ MODES: dict[Mode, tuple[str, str, str]] = {
     Mode.STOPPED: ("■", "STOPPED", "dim"),
 }
 
+WATCHED: dict[str, tuple[str, str]] = {
+    "recorded": ("■", "accent"),
+    "following": ("●", "good"),
+    "ended": ("■", "warn"),
+    "reading": ("◌", "warn"),
+}
+"""Recordings, by status: glyph and role."""
+
 PHASE_SHORT: dict[Phase, str] = {
     Phase.PROBLEMS: "prob",
     Phase.SAMPLE: "samp",

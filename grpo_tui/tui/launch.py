@@ -9,14 +9,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from grpo_tui.config.schema import RunConfig
-from grpo_tui.events.commands import Request, Stop
+from grpo_tui.events.commands import Stop
 from grpo_tui.tui.app import GrpoApp
 from grpo_tui.tui.capture import OutputCapture
 from grpo_tui.tui.leaving import SAVE_PATIENCE
+from grpo_tui.tui.session import Session
 
 SWITCH_INTERVAL = 0.001
 """Seconds between chances for the screen's thread to take the interpreter from the engine's."""
@@ -61,8 +61,8 @@ def launch(
     runs_root: Path,
     run_dir: Path | None,
     resume: Path | None,
+    recording: Session | None = None,
     paused: bool,
-    requests: Sequence[Request] = (),
 ) -> int:
     """Run the app; return the exit status."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -79,10 +79,10 @@ def launch(
             runs_root=runs_root,
             run_dir=run_dir,
             resume=resume,
+            recording=recording,
             paused=paused,
-            requests=requests,
             capture=capture,
-            warm_up=True,
+            warm_up=recording is None,
         )
         status = app.run()
         if app.crash_text:
@@ -94,14 +94,16 @@ def launch(
 
 def _last_words(app: GrpoApp, status: int) -> int:
     run_dir = app.run_dir
-    saved = run_dir is not None and (run_dir / "run.db").exists()
+    watched = app.view is not None and app.view.session.read_only
+    saved = run_dir is not None and (run_dir / "run.db").exists() and not watched
     say = f"run saved in {run_dir} · continue with: grpo-tui resume {run_dir}" if saved else ""
     if app.crash_text:
-        place = (run_dir if run_dir is not None and run_dir.is_dir() else Path.cwd()) / "crash.txt"
+        own = run_dir is not None and run_dir.is_dir() and not watched
+        place = (run_dir if own and run_dir is not None else Path.cwd()) / "crash.txt"
         with contextlib.suppress(OSError):
             place.write_text(app.crash_text, encoding="utf-8", errors="replace")
         _print(f"{app.crash_text}\ngrpo-tui crashed; the traceback is in {place}")
-        say = say or "nothing was saved: no run had started"
+        say = say or ("the recording was only read" if watched else "nothing was saved: no run had started")
     if say:
         _print(say)
     if app.view is not None and app.view.session.alive:

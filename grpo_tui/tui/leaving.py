@@ -76,7 +76,8 @@ class Leaving:
     def at_once(self) -> None:
         """Leave without waiting."""
         view = self._app.view
-        ended = view.state.ended if view is not None else None
+        own = view is not None and not view.session.read_only
+        ended = view.state.ended if view is not None and own else None
         failed = ended is not None and ended.reason == "failed"
         self._app.exit(self._code or int(failed))
 

@@ -19,6 +19,31 @@ class Recorded(Event):
     state: RunState
 
 
+RECORDED, FOLLOWING, ENDED, READING = "recorded", "following", "ended", "reading"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened(Event):
+    """A recording as it stands: it takes the place of the whole state. Only for the app."""
+
+    state: RunState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched(Event):
+    """What kind of recording is on screen. Only for the app."""
+
+    status: str
+    """``recorded``; ``following`` while a process writes it; ``ended`` when it has stopped since; ``reading`` while
+    files of another program are taken in."""
+    detail: str = ""
+    """More of the same, a few words."""
+    imported: bool = False
+    """It comes from another program: a number that it did not record is NaN, and shown as unknown."""
+    trouble: str = ""
+    """Why it cannot be read at present, one line."""
+
+
 class Session(Protocol):
     """One run as the app sees it. All methods are called from the UI thread and return at once."""
 

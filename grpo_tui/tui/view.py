@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 import tomllib
+from bisect import bisect_left
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from grpo_tui.events.commands import Command, Pause, Resume, Retry, StepOnce, St
 from grpo_tui.events.records import CompletionRecord, GroupRecord, Mode, StepDetail, StepMetrics
 from grpo_tui.events.state import LogLine, RunState, reduce
 from grpo_tui.events.types import Event, ModeChanged, Progress, RunEnded, RunStarted, TrainerFailed
-from grpo_tui.tui.session import Recorded, Session
+from grpo_tui.tui.session import FOLLOWING, Opened, Recorded, Session, Watched
 from grpo_tui.tui.text import clean
 
 SORTS = ("signal", "order", "reward")
@@ -66,6 +67,8 @@ class RunView:
         self.groups_per_step = 0
         self.chart = 0
         """Which curves are shown: 0 for reward and kl_ref together, then each measure alone."""
+        self.watched: Watched | None = None
+        """What kind of recording this is; None for a live run."""
         self._starts_running = not paused
         self._old_steps: OrderedDict[int, StepDetail | None] = OrderedDict()
 
@@ -96,6 +99,12 @@ class RunView:
             }
             self.state = replace(event.state, **quiet)  # type: ignore[arg-type]
             return
+        if isinstance(event, Opened):
+            self._open(event.state)
+            return
+        if isinstance(event, Watched):
+            self.watched = event
+            return
         self.state = reduce(self.state, event)
         if isinstance(event, ModeChanged) and self.request is not None:
             if event.mode is self.request.target or event.mode in (*ENDED, Mode.FAILED):
@@ -108,6 +117,14 @@ class RunView:
         elif isinstance(event, RunStarted):
             self._old_steps.clear()
             self.groups_per_step = _prompts_per_step(event.config_toml)
+
+    def _open(self, state: RunState) -> None:
+        """Show another line of steps, or another moment, of a recording."""
+        self.state = state
+        self._old_steps.clear()
+        self.groups_per_step = _prompts_per_step(state.run.config_toml) if state.run else 0
+        if self.cursor.step is not None and self._place_of(self.cursor.step) is None:
+            self.go_live()
 
     def log_lines(self, level: str, source: str, lines: Iterable[str], at: float | None = None) -> None:
         """Add lines for the Log that are not events: captured output, tracebacks."""
@@ -127,6 +144,16 @@ class RunView:
     def over(self) -> bool:
         """Whether the engine is done and takes no more commands."""
         return self.state.ended is not None or self.state.mode in ENDED
+
+    @property
+    def grows(self) -> bool:
+        """Whether more steps are to come: a live run, or a recording that a process still writes."""
+        return self.watched.status == FOLLOWING if self.watched is not None else not self.over
+
+    @property
+    def imported(self) -> bool:
+        """Whether another program recorded it: NaN then means not recorded."""
+        return self.watched is not None and self.watched.imported
 
     @property
     def wants_running(self) -> bool:
@@ -203,7 +230,14 @@ class RunView:
         history = self.state.history
         if self.cursor.step is None:
             return history[-1] if history else None
-        return next((m for m in reversed(history) if m.step == self.cursor.step), None)
+        place = self._place_of(self.cursor.step)
+        return history[place] if place is not None else None
+
+    def _place_of(self, step: int) -> int | None:
+        """Where a finished step stands in the history."""
+        history = self.state.history
+        place = bisect_left(history, step, key=lambda metrics: metrics.step)
+        return place if place < len(history) and history[place].step == step else None
 
     @property
     def groups(self) -> list[GroupRecord]:
@@ -302,15 +336,24 @@ class RunView:
 
     def move_step(self, by: int) -> bool:
         """Look at an earlier or later finished step; going past the last returns to live."""
-        last = self.state.last_step
-        if last == 0 or (self.is_live and by > 0):
+        history = self.state.history
+        if not history or (self.is_live and by > 0):
             return False
-        target = max(1, (self.cursor.step or self.shown_step) + by)
-        if target > last or (target == last and by > 0 and self.state.current is None):
+        last = len(history) - 1
+        here = self.cursor.step if self.cursor.step is not None else self.shown_step
+        place = bisect_left(history, here, key=lambda metrics: metrics.step) + by
+        place = max(0, place)
+        if place > last or (place == last and by > 0 and self.state.current is None):
             self.go_live()
             return True
-        moved = target != self.cursor.step
-        self.cursor = replace(self.cursor, step=target, picked=None)
+        return self.look_at(history[place].step)
+
+    def look_at(self, step: int, group_index: int | None = None, answer: int = 0) -> bool:
+        """Look at a step, and at one of its groups and answers; return whether that is another step."""
+        moved = step != self.cursor.step
+        picked = (step, group_index) if group_index is not None else None
+        if moved or picked is not None:
+            self.cursor = replace(self.cursor, step=step, picked=picked, answer=answer if picked else 0)
         return moved
 
     def go_to_step(self, step: int) -> bool:

@@ -33,6 +33,7 @@ def loaded_after(statement: str) -> set[str]:
         "grpo_tui.events.codec",
         "grpo_tui.events.state",
         "grpo_tui.reward_model.command",
+        "grpo_tui.runs.query",
         "grpo_tui.runs.reader",
         "grpo_tui.runs.store",
         "grpo_tui.runs.writer",
@@ -46,7 +47,13 @@ def test_headless_modules_load_neither_torch_nor_textual(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["grpo_tui.tui.app", "grpo_tui.tui.live_session", "grpo_tui.tui.screens.live"]
+    "module",
+    [
+        "grpo_tui.tui.app",
+        "grpo_tui.tui.live_session",
+        "grpo_tui.tui.recorded_session",
+        "grpo_tui.tui.screens.live",
+    ],
 )
 def test_the_app_loads_no_torch(module: str) -> None:
     assert not loaded_after(f"import {module}") & set(HEAVY)

@@ -21,7 +21,9 @@ print(*sys.modules, file=sys.stderr)
 """
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["train"], ["resume"], ["compare"], ["train-reward"]])
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["train"], ["resume"], ["view"], ["compare"], ["train-reward"]]
+)
 def test_help(command: list[str]) -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     result = subprocess.run(

@@ -7,8 +7,9 @@ from typing import ClassVar
 from textual.geometry import Size
 
 from grpo_tui.events.records import PHASES, Mode, Phase, StepMetrics
-from grpo_tui.tui.glyphs import MODES, PHASE_SHORT
+from grpo_tui.tui.glyphs import MODES, PHASE_SHORT, WATCHED
 from grpo_tui.tui.panels.base import Panel
+from grpo_tui.tui.session import Watched
 from grpo_tui.tui.text import Line, Span, clean, clip, count, duration, line_width, memory
 from grpo_tui.tui.view import RunView
 from grpo_tui.tui.widgets.charts import progress_bar
@@ -20,6 +21,8 @@ PHASE_KEYS = (Phase.SAMPLE, Phase.SCORE, Phase.REFERENCE, Phase.UPDATE)
 def mode_span(view: RunView) -> Span:
     """The mode as reached, or as asked for."""
     glyph, name, role = MODES[view.state.mode]
+    if view.watched is not None:
+        return watched_span(view.watched, name)
     if view.request is not None:
         return f"{glyph} {view.request.label}", "warn bold"
     detail = view.state.mode_detail
@@ -28,10 +31,19 @@ def mode_span(view: RunView) -> Span:
     return f"{glyph} {name}", f"{role} bold"
 
 
+def watched_span(watched: Watched, mode: str) -> Span:
+    """What kind of recording is on screen, and the mode that its engine was last in."""
+    if watched.trouble:
+        return f"⚠ {clean(watched.trouble)}", "bad bold"
+    glyph, role = WATCHED[watched.status]
+    said = clean(watched.detail) if watched.detail else mode.lower()
+    return f"{glyph} {watched.status.upper()} {said}", f"{role} bold"
+
+
 def seconds_left(view: RunView) -> float | None:
     """Time to the end of the run at the pace of the last steps."""
     run, history = view.state.run, view.state.history[-PACE_STEPS:]
-    if run is None or not history:
+    if run is None or not history or not run.total_steps or not view.grows:
         return None
     pace = sum(m.seconds for m in history) / len(history)
     return pace * max(0, run.total_steps - view.state.last_step)
@@ -40,7 +52,9 @@ def seconds_left(view: RunView) -> float | None:
 def step_label(view: RunView) -> str:
     """``step 3/60``."""
     total = view.state.run.total_steps if view.state.run else 0
-    return f"step {view.training_step}/{total}" if total else "step –"
+    if total:
+        return f"step {view.training_step}/{total}"
+    return f"step {view.training_step}" if view.training_step else "step –"
 
 
 def spread(left: Line, right: Line, width: int) -> Line:
@@ -73,6 +87,7 @@ class PhaseBar(Panel, can_focus=False):
         return (
             state.run, state.mode, state.mode_detail, state.phase, state.phase_seconds, state.history,
             state.current and state.current.step, state.model, state.data, view.request, view.cursor.step,
+            view.watched,
             *bar,
         )  # fmt: skip
 
@@ -153,6 +168,8 @@ class PhaseBar(Panel, can_focus=False):
             left += [(f"   peak {memory(metrics.peak_memory_bytes)}", "")]
         elif view.state.mode is Mode.RUNNING:
             left += [("the first step is on its way", "dim")]
+        elif view.session.read_only:
+            left += [("no step finished yet", "dim")]
         elif view.state.mode is not Mode.LOADING:
             left += [("no step finished yet: s runs one step, . one phase, Space runs on", "dim")]
         return spread(tuple(left), self._follow(view), width)
@@ -164,7 +181,8 @@ class PhaseBar(Panel, can_focus=False):
     def _follow(self, view: RunView) -> Line:
         if view.state.mode is Mode.LOADING:
             return (("", ""),)
-        return (("● live", "good"),) if view.is_live else ((f"▲ step {view.cursor.step}", "warn bold"),)
+        live = "● live" if view.grows else "last step"
+        return ((live, "good"),) if view.is_live else ((f"▲ step {view.cursor.step}", "warn bold"),)
 
 
 def _split(metrics: StepMetrics) -> str:

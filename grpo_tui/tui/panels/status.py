@@ -69,7 +69,8 @@ class LoadingPanel(Panel, can_focus=False):
         failure = view.state.failure
         now = failure.time if failure is not None else view.now()
         stages = [(stage.time, _stage_name(stage)) for stage in view.state.loading]
-        stages = stages or [(view.started_at, "starting the engine")]
+        first = "reading the recording" if view.session.read_only else "starting the engine"
+        stages = stages or [(view.started_at, first)]
         self.set_title("Loading")
         lines: list[Line] = [(("", ""),)]
         for (started, name), (ended, _) in pairwise([*stages, (now, "")]):
@@ -82,7 +83,9 @@ class LoadingPanel(Panel, can_focus=False):
                     (fit(duration(max(0.0, ended - started)), 9, right=True), "dim"),
                 )
             )
-        if failure is None:
+        if failure is None and view.session.read_only:
+            lines += [(("", ""),), (("    no step is recorded yet", "dim"),)]
+        elif failure is None:
             after = (
                 "runs at once" if view.wants_running else "waits before step 1; Space runs, s runs one step"
             )
@@ -132,7 +135,8 @@ def failure_lines(view: RunView, width: int) -> list[Line]:
         lines += wrapped(failure.advice, width)[:2]
     run = view.state.run
     log = f" traceback (also in {clean(run.run_dir)}/log)   " if run else " traceback   "
-    keys: list[Span] = [("r", "key"), (" retry the step   ", "")] if failure.can_retry else []
+    retry = failure.can_retry and not view.session.read_only
+    keys: list[Span] = [("r", "key"), (" retry the step   ", "")] if retry else []
     keys += [("x", "key"), (" dismiss   ", ""), ("q", "key"), (" quit   ", ""), ("l", "key"), (log, "")]
     return [*lines, tuple(keys)]
 
@@ -142,14 +146,16 @@ class Banner(Panel, can_focus=False):
 
     def depends(self, view: RunView) -> tuple[object, ...]:
         """Both steps, and whether groups were recorded."""
-        return (view.cursor.step, view.training_step, view.detail is None)
+        return (view.cursor.step, view.training_step, view.grows, view.detail is None)
 
     def build(self, view: RunView, size: Size) -> tuple[list[Line], int | None]:
         """One line."""
         width = size.width
         missing = "   (its groups were not recorded)" if view.detail is None else ""
-        text = f" ▲ viewing step {view.cursor.step}, training is at {view.training_step}{missing}"
-        keys: Line = (("[ ]", "key"), (" earlier, later   ", ""), ("L", "key"), (" back to live ", ""))
+        now = f"training is at {view.training_step}" if view.grows else f"the last is {view.state.last_step}"
+        text = f" ▲ viewing step {view.cursor.step}, {now}{missing}"
+        back = " back to live " if view.grows else " to the last "
+        keys: Line = (("[ ]", "key"), (" earlier, later   ", ""), ("L", "key"), (back, ""))
         return [((fit(text, max(0, width - 36)), "warn bold"), *keys)], None
 
 
@@ -201,7 +207,9 @@ class BriefPanel(Panel):
         if height > 2:
             lines += [(("", ""),)] * (height - 1 - len(lines))
             lines.append(
-                (
+                (("q", "key"), (" quit", "dim"))
+                if view.session.read_only
+                else (
                     ("Space", "key"),
                     (" run/pause ", "dim"),
                     ("s", "key"),

@@ -91,7 +91,8 @@ class LiveScreen(Looking, Screen[None]):
 
     def _shape(self) -> Shape:
         state = self.view.state
-        loading = state.mode is Mode.LOADING or (
+        past = self.view.session.read_only and bool(state.history)
+        loading = (state.mode is Mode.LOADING and not past) or (
             state.mode is Mode.FAILED and not state.history and not state.current
         )
         detail = self.view.detail
