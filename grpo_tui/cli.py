@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from grpo_tui import __version__
 
 if TYPE_CHECKING:
     from grpo_tui.config.schema import RunConfig
+    from grpo_tui.events.commands import Request
 
 RUNS_ROOT = Path("runs")
 """Where runs go unless ``--out`` or GRPO_TUI_RUNS says otherwise."""
@@ -63,10 +65,12 @@ def build_parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="open the app on a run, paused before step 1")
     _add_run_options(run)
+    _add_profile(run)
     run.set_defaults(function=_run)
 
     train = commands.add_parser("train", help="train without a screen")
     _add_run_options(train)
+    _add_profile(train)
     train.add_argument("--steps", type=int, metavar="N", help="steps to train; short for --set run.steps=N")
     train.add_argument("--json", action="store_true", help="one JSON object a step on stdout")
     train.set_defaults(function=_train)
@@ -121,6 +125,35 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_profile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--profile",
+        nargs="?",
+        type=_step_range,
+        const=(2, 2),
+        metavar="STEPS",
+        help="write a profiler trace of step N or N-M (default: 2) into the run's folder, for ui.perfetto.dev",
+    )
+
+
+def _step_range(text: str) -> tuple[int, int]:
+    """``3`` or ``3-5`` as the first and the last step."""
+    match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", text)
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not 1 <= first <= last:
+        raise argparse.ArgumentTypeError(f"'{text}' is neither a step (2) nor a range of steps (2-4)")
+    return first, last
+
+
+def _profile_requests(arguments: argparse.Namespace, run_dir: Path) -> tuple[Request, ...]:
+    from grpo_tui.events.commands import ProfileSteps
+
+    if arguments.profile is None:
+        return ()
+    first, last = arguments.profile
+    return (ProfileSteps(first=first, last=last, folder=str(run_dir)),)
+
+
 def runs_root() -> Path:
     """The folder that new runs are made in."""
     return Path(os.environ.get("GRPO_TUI_RUNS") or RUNS_ROOT)
@@ -161,14 +194,18 @@ def _run(arguments: argparse.Namespace) -> int:
     config = _config(arguments)
     from grpo_tui.tui.app import run_app
 
-    return run_app(config=config, runs_root=runs_root(), run_dir=_run_dir(arguments, config), paused=True)
+    run_dir = _run_dir(arguments, config)
+    requests = _profile_requests(arguments, run_dir)
+    return run_app(config=config, runs_root=runs_root(), run_dir=run_dir, paused=True, requests=requests)
 
 
 def _train(arguments: argparse.Namespace) -> int:
     config = _config(arguments)
     from grpo_tui.console import train
 
-    return train(config, _run_dir(arguments, config), resume=False, as_json=arguments.json)
+    run_dir = _run_dir(arguments, config)
+    requests = _profile_requests(arguments, run_dir)
+    return train(config, run_dir, resume=False, as_json=arguments.json, requests=requests)
 
 
 def _resume(arguments: argparse.Namespace) -> int:

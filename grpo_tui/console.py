@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -19,7 +19,7 @@ from grpo_tui.config.schema import RunConfig
 from grpo_tui.engine.advice import USER_ERRORS
 from grpo_tui.engine.control import Control
 from grpo_tui.engine.runner import run_session
-from grpo_tui.events.commands import Stop
+from grpo_tui.events.commands import Request, Stop
 from grpo_tui.events.records import EvalRecord, StepMetrics
 from grpo_tui.events.types import (
     DataLoaded,
@@ -28,7 +28,9 @@ from grpo_tui.events.types import (
     LoadingStage,
     ModelLoaded,
     Notice,
+    ProfileSaved,
     Progress,
+    RequestFailed,
     RunStarted,
     StepFinished,
     StepStarted,
@@ -38,9 +40,16 @@ from grpo_tui.events.types import (
 EXIT_FAILED, EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
 
 
-def train(config: RunConfig, run_dir: Path, *, resume: bool, as_json: bool) -> int:
-    """Run to the end, and give the exit code. Ctrl-C saves and stops; a second one stops at once."""
+def train(
+    config: RunConfig, run_dir: Path, *, resume: bool, as_json: bool, requests: Sequence[Request] = ()
+) -> int:
+    """Run to the end, and give the exit code. Ctrl-C saves and stops; a second one stops at once.
+
+    ``requests`` are carried out before the first step.
+    """
     control = Control(start_paused=False)
+    for request in requests:
+        control.send(request)
     display = JsonDisplay(on_closed=lambda: control.send(Stop())) if as_json else LineDisplay()
     with _signals(control) as received, display:
         ended = run_session(
@@ -107,6 +116,11 @@ class Display:
             self.line(f"{event.level}: {event.source}: {event.message}")
             if event.detail:
                 self.line(event.detail)
+        elif isinstance(event, RequestFailed):
+            self.line(f"warning: {event.message}")
+        elif isinstance(event, ProfileSaved):
+            self.line(f"step {event.step} profiled: {event.path}; open it at https://ui.perfetto.dev")
+            self.line(event.table)
         elif isinstance(event, TrainerFailed):
             self.failed_with = event.kind
             # Saving at the end can meet the error that ended the run once more.

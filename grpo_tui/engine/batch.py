@@ -12,7 +12,7 @@ from torch import Tensor
 from grpo_tui.config.schema import AlgorithmConfig
 from grpo_tui.engine.control import Gate
 from grpo_tui.engine.memory import with_room
-from grpo_tui.engine.rows import Row, is_on_policy, nested, split_by_tokens, token_batch
+from grpo_tui.engine.rows import Row, count_tokens, is_on_policy, nested, split_by_tokens, token_batch
 from grpo_tui.engine.trainer import Trainer
 from grpo_tui.events.records import FloatArray, Phase
 from grpo_tui.events.types import Progress, ReferenceComputed
@@ -65,13 +65,16 @@ def _by_microbatch(
 ) -> list[tuple[list[Row], list[Tensor]]]:
     microbatches = split_by_tokens(rows, trainer.microbatch_tokens)
     found = []
-    with trainer.policy.reference() if reference else nullcontext():
+    passes = trainer.tally.reference
+    held = trainer.policy.reference() if reference else nullcontext()
+    with held, passes.timed(lambda: gate.paused_seconds):
         for done, microbatch in enumerate(microbatches):
             gate.tick(f"in {phase}, after {done} microbatches")
             with torch.no_grad():
                 logprobs_B_T, _ = trainer.policy.logprobs(
                     token_batch(microbatch, trainer.policy), trainer.config.sampling.temperature
                 )
+            passes.add(*count_tokens(microbatch, trainer.policy))
             found.append(
                 (microbatch, [logprobs_B_T[i, : row.num_tokens].clone() for i, row in enumerate(microbatch)])
             )

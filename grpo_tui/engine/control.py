@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import StrEnum
 
 from grpo_tui.events.commands import Command, Pause, Request, Resume, Retry, StepOnce, StepPhase, Stop
@@ -126,6 +126,8 @@ class Gate:
         self._emit = emit
         self.obey = obey
         """Carries out a request; called between phases only."""
+        self.mark: Callable[[str], AbstractContextManager[object]] = nullcontext
+        """Put around each phase; a profiler's marks."""
         self.paused_seconds = 0.0
         """Held so far, in all."""
         self.seconds_by_phase: dict[Phase, float] = {}
@@ -145,7 +147,8 @@ class Gate:
         self._hold(f"before {phase}", serving=True)
         self._emit(PhaseStarted(time=time.time(), step=step, phase=phase))
         started, paused_before = time.perf_counter(), self.paused_seconds
-        yield
+        with self.mark(phase):
+            yield
         seconds = time.perf_counter() - started - (self.paused_seconds - paused_before)
         # A phase can come several times in a step: sampling and scoring do, where groups grow or are replaced.
         seconds += self.seconds_by_phase.get(phase, 0.0)
@@ -158,7 +161,8 @@ class Gate:
         """The last phase: timed like the others, but neither held nor left, for the weights are already new."""
         self._emit(PhaseStarted(time=time.time(), step=step, phase=Phase.EMIT))
         started = time.perf_counter()
-        yield
+        with self.mark(Phase.EMIT):
+            yield
         seconds = self.seconds_by_phase[Phase.EMIT] = time.perf_counter() - started
         self._emit(PhaseFinished(time=time.time(), step=step, phase=Phase.EMIT, seconds=seconds))
         self._control.reached(Target.PHASE_END)

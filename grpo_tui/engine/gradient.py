@@ -10,7 +10,16 @@ from torch import Tensor
 
 from grpo_tui.algorithms import LossInputs, LossOutputs, effective_weights, policy_gradient_loss
 from grpo_tui.engine.control import Gate
-from grpo_tui.engine.rows import Row, is_on_policy, known, loss_mask, padded, split_by_tokens, token_batch
+from grpo_tui.engine.rows import (
+    Row,
+    count_tokens,
+    is_on_policy,
+    known,
+    loss_mask,
+    padded,
+    split_by_tokens,
+    token_batch,
+)
 from grpo_tui.engine.trainer import Trainer
 from grpo_tui.events.records import CriticReport, Phase, TrustRegionReport
 from grpo_tui.events.types import Progress
@@ -99,10 +108,13 @@ def accumulate_gradient(
     sums = torch.zeros(3, dtype=torch.float64)
     first_half: dict[str, Tensor] = {}
     done = 0
+    passes = trainer.tally.update
     for half, part in enumerate(microbatches):
         for rows in part:
             gate.tick(f"in update, microbatch {done + 1} of {total}")
-            outputs = _backward(trainer, rows, size, result, old_adapter)
+            with passes.timed():
+                outputs = _backward(trainer, rows, size, result, old_adapter)
+            passes.add(*count_tokens(rows, trainer.policy))
             losses = [outputs.loss.detach(), outputs.policy_loss.detach(), outputs.kl_loss]
             sums += torch.stack(losses).double().cpu()
             done += 1

@@ -67,7 +67,7 @@ def measure_step(
         seconds=sum(seconds_by_phase.values()),
         seconds_by_phase={str(phase): seconds for phase, seconds in seconds_by_phase.items()},
         tokens_per_second=rollout.num_sampled_tokens / sample_seconds if sample_seconds else 0.0,
-        peak_memory_bytes=peak_memory_bytes(trainer.policy.device),
+        peak_memory_bytes=_peak_so_far(trainer),
         state_hash=trainer.state_hash(),
         accuracy_lenient=lenient_share([completion.scores for completion in completions]),
         degenerate_causes=dict(Counter(group.dead_cause for group in groups if group.degenerate)),
@@ -81,6 +81,7 @@ def measure_step(
         num_groups=len(groups),
         group_mean_std=_spread([group.reward_mean or 0.0 for group in groups]),
         update=report_update(trainer, rows, groups, result, kl_ref),
+        timing=trainer.tally.report(trainer.policy.device),
     )
 
 
@@ -103,6 +104,12 @@ def peak_memory_bytes(device: torch.device) -> int:
         return int(torch.cuda.max_memory_allocated(device))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _peak_so_far(trainer: Trainer) -> int:
+    """Most memory held in any step. A device's own count begins anew with each step."""
+    trainer.peak_memory_bytes = max(trainer.peak_memory_bytes, peak_memory_bytes(trainer.policy.device))
+    return trainer.peak_memory_bytes
 
 
 def _component_means(groups: Sequence[GroupRecord]) -> dict[str, float]:

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 
 from grpo_tui.engine.advice import one_line
 from grpo_tui.engine.control import StopRequested
-from grpo_tui.events.commands import ChangeSettings, InspectCompletion, Request, UndoSettings
+from grpo_tui.events.commands import (
+    ChangeSettings,
+    InspectCompletion,
+    ProfileSteps,
+    Request,
+    UndoSettings,
+)
 from grpo_tui.events.types import RequestFailed
 
 if TYPE_CHECKING:
@@ -23,6 +29,7 @@ HANDLERS: dict[type[Request], str] = {
     InspectCompletion: "grpo_tui.engine.inspection:inspect_completion",
     ChangeSettings: "grpo_tui.engine.tuning:change_settings",
     UndoSettings: "grpo_tui.engine.tuning:undo_settings",
+    ProfileSteps: "grpo_tui.engine.profiling:plan_profile",
 }
 """``module:function`` of each request's handler, imported when it is first asked for."""
 

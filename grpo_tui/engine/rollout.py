@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from grpo_tui.engine.control import Gate
+from grpo_tui.engine.timing import Tally
 from grpo_tui.engine.trainer import Prompt, Trainer
 from grpo_tui.events.records import CompletionRecord, GroupRecord, Phase
 from grpo_tui.events.types import GroupSampled, Progress
@@ -85,7 +86,17 @@ def sample_groups(trainer: Trainer, step: int, rollout: Rollout, gate: Gate) -> 
     places = [place for place in rollout.places if place.wanted]
     requests = [request for place in places for request in _requests(trainer, step, place)]
     settings = sampling_settings(trainer)
-    drawn = trainer.sampler.sample(requests, settings, token_reporter(trainer, step, Phase.SAMPLE, gate))
+    report = token_reporter(trainer, step, Phase.SAMPLE, gate)
+    last: TokenTick | None = None
+
+    def on_token(tick: TokenTick) -> None:
+        nonlocal last
+        last = tick
+        report(tick)
+
+    drawn = trainer.sampler.sample(requests, settings, on_token)
+    if last is not None:
+        _count(trainer.tally, last)
     start = 0
     for place in places:
         members = drawn[start : start + place.wanted]
@@ -102,6 +113,14 @@ def sample_groups(trainer: Trainer, step: int, rollout: Rollout, gate: Gate) -> 
         place.wanted = 0
         place.round += 1
         trainer.emit(GroupSampled(time=time.time(), step=step, group=place.group))
+
+
+def _count(tally: Tally, tick: TokenTick) -> None:
+    """What drawing has cost, by the last that was told of it."""
+    tally.prefill.num_tokens += tick.num_prompt_tokens
+    tally.prefill.seconds += tick.prefill_seconds
+    tally.decode.num_tokens += tick.num_tokens
+    tally.decode.seconds += tick.decode_seconds
 
 
 def _requests(trainer: Trainer, step: int, place: Place) -> list[SampleRequest]:

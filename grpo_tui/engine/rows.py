@@ -156,6 +156,15 @@ def token_batch(rows: Sequence[Row], policy: Policy) -> TokenBatch:
     )
 
 
+def count_tokens(rows: Sequence[Row], policy: Policy) -> tuple[int, int]:
+    """Real tokens of a microbatch, and the positions that go through the model for them."""
+    distinct = {row.prompt_ids for row in rows}
+    shares = policy.lean is not None and policy.lean.shares_prompts and len(distinct) < len(rows)
+    prompts = list(map(len, distinct)) if shares else [len(row.prompt_ids) for row in rows]
+    answers = [row.num_tokens for row in rows]
+    return sum(prompts) + sum(answers), len(prompts) * max(prompts) + len(answers) * max(answers)
+
+
 def loss_mask(rows: Sequence[Row], completion_mask_B_T: Tensor) -> Tensor:
     """The completion mask without rows that take no part in the loss."""
     trains = torch.tensor([row.trains for row in rows], device=completion_mask_B_T.device)

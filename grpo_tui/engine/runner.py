@@ -92,6 +92,7 @@ class _Session:
         self.progress = progress
         self.wait_on_failure = wait_on_failure
         self.writer: RunWriter | None = None
+        self.trainer: Trainer | None = None
         self.saved_step: int | None = None
         self.evaluated_step: int | None = None
         self.gate = Gate(control, self.emit)
@@ -105,9 +106,14 @@ class _Session:
             self.outside(event)
         finally:
             if self.writer is not None:
-                self.writer.write(event)
-                if isinstance(event, SettingsChanged):
-                    self.writer.write_config_now(event.config_toml)
+                started = time.perf_counter()
+                try:
+                    self.writer.write(event)
+                    if isinstance(event, SettingsChanged):
+                        self.writer.write_config_now(event.config_toml)
+                finally:
+                    if self.trainer is not None:
+                        self.trainer.tally.run_file_seconds += time.perf_counter() - started
 
     def run(self) -> RunEnded:
         """The whole session."""
@@ -182,6 +188,7 @@ class _Session:
     # --- middle ------------------------------------------------------------------------------------------
     def train(self, trainer: Trainer) -> str:
         """Step until the run is done; give the reason it ended."""
+        self.trainer = trainer
         self.gate.obey = partial(obey, trainer)
         trainer.recall = self.recall
         trainer.tuning.begun = lambda: self.gate.seconds_by_phase.keys()

@@ -14,10 +14,12 @@ from grpo_tui.engine.batch import emit_kl_ref, prepare_batch
 from grpo_tui.engine.control import Gate
 from grpo_tui.engine.growth import plan_next_round
 from grpo_tui.engine.metrics import measure_step
+from grpo_tui.engine.profiling import profiled
 from grpo_tui.engine.report import emit_token_weights
 from grpo_tui.engine.rollout import begin_rollout, next_prompts, sample_groups
 from grpo_tui.engine.rows import make_rows
 from grpo_tui.engine.scoring import score_groups
+from grpo_tui.engine.timing import Tally, begin_tally
 from grpo_tui.engine.trainer import Trainer
 from grpo_tui.engine.tuning import take_what_waits
 from grpo_tui.engine.update import update_policy
@@ -29,6 +31,12 @@ def run_step(trainer: Trainer, gate: Gate) -> StepMetrics:
     """Sample, judge, and update once. Raises leave the trainer as it was before the step."""
     step = trainer.finished_steps + 1
     take_what_waits(trainer, step)
+    with profiled(trainer, gate, step):
+        return _run_step(trainer, gate, step)
+
+
+def _run_step(trainer: Trainer, gate: Gate, step: int) -> StepMetrics:
+    trainer.tally = begin_tally(trainer.tally, trainer.policy.device)
     trainer.emit(StepStarted(time=time.time(), step=step))
     with gate.phase(step, Phase.PROBLEMS):
         rollout = begin_rollout(trainer, next_prompts(trainer, step))
@@ -52,6 +60,7 @@ def run_step(trainer: Trainer, gate: Gate) -> StepMetrics:
         kl_ref = emit_kl_ref(trainer, step, rows, exact=not result.skipped)
         emit_token_weights(trainer, step, rows)
         metrics = measure_step(trainer, step, groups, rows, rollout, result, kl_ref, gate.seconds_by_phase)
+        trainer.tally = Tally()
     for note in rollout.notes:
         trainer.emit(Notice(time=time.time(), level="info", message=f"step {step}: {note}", source="groups"))
     trainer.emit(StepFinished(time=time.time(), metrics=metrics))

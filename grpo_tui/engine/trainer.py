@@ -7,7 +7,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from grpo_tui.data.render import check_length, encode_prompt, render_prompt
 from grpo_tui.data.sources import load_problems
 from grpo_tui.engine.rewarding import components, make_reward, try_canaries
 from grpo_tui.engine.seeds import derived_seed
+from grpo_tui.engine.timing import Tally
 from grpo_tui.engine.tuning import Tuning
 from grpo_tui.events.records import DataRecord, GroupRecord, ProblemRecord, StepMetrics
 from grpo_tui.events.types import DataLoaded, Event, LoadingStage, ModelLoaded, Notice, Progress
@@ -29,6 +30,9 @@ from grpo_tui.policy.errors import PolicyError
 from grpo_tui.policy.loading import load_policy
 from grpo_tui.policy.policy import Policy, tensor_bytes
 from rewards.compose import WeightedReward
+
+if TYPE_CHECKING:
+    from grpo_tui.engine.profiling import ProfilePlan
 
 Emit = Callable[[Event], None]
 Report = Callable[[Progress], None]
@@ -95,6 +99,12 @@ class Trainer:
     """A recorded group by step and index, the step in progress included; knows none where there is no run file."""
     tuning: Tuning = field(default_factory=Tuning)
     """Changes of the config while the run runs."""
+    tally: Tally = field(default_factory=Tally)
+    """What the step in progress has cost."""
+    profile: ProfilePlan | None = None
+    """Steps to be profiled."""
+    peak_memory_bytes: int = 0
+    """Most memory held in any step so far."""
     _closed: bool = field(default=False, repr=False)
 
     @classmethod

@@ -81,3 +81,12 @@ class ChangeSettings(Request):
 @dataclass(frozen=True, slots=True)
 class UndoSettings(Request):
     """Take back the last change of settings that was not taken back yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileSteps(Request):
+    """Profile steps ``first`` to ``last``, both among them; a trace of each goes into ``folder``."""
+
+    first: int
+    last: int
+    folder: str

@@ -249,6 +249,39 @@ class UpdateReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PassReport:
+    """One kind of pass through the model in a step."""
+
+    num_tokens: int = 0
+    """Real tokens that went through, padding not among them."""
+    seconds: float = 0.0
+    """Without those in which the engine was held."""
+    tokens_per_second: float = 0.0
+    num_microbatches: int = 0
+    padding: float = 0.0
+    """Share of the positions computed that were no tokens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimingReport:
+    """Where a step's time went. ``seconds_by_phase`` has the phases; these are the passes inside them."""
+
+    prefill: PassReport
+    """Each distinct prompt once, before its completions are decoded."""
+    decode: PassReport
+    """Completion tokens, one position of all running rows at a time."""
+    reference: PassReport
+    """Scoring without gradient: the reference, and the old policy where the update is off-policy."""
+    update: PassReport
+    """Forward and backward of the policy, over all gradient steps; its seconds are those of the gradients alone."""
+    device_peak_bytes: int | None = None
+    """Most memory of a CUDA device held within this step; None on a CPU, whose peak only grows
+    (``StepMetrics.peak_memory_bytes``)."""
+    run_file_seconds: float = 0.0
+    """The engine's time for writing the run file since the step before was told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepMetrics:
     """What one finished step measured. Means are over completions or over masked tokens, as each says."""
 
@@ -315,6 +348,7 @@ class StepMetrics:
     group_mean_std: float | None = None
     """Bessel-corrected spread of the groups' mean rewards: how unlike the prompts are. None of one group."""
     update: UpdateReport | None = None
+    timing: TimingReport | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,7 @@ from grpo_tui.events.types import (
     Notice,
     PhaseFinished,
     PhaseStarted,
+    ProfileSaved,
     ReferenceComputed,
     RequestFailed,
     RunEnded,
@@ -284,6 +285,13 @@ def _checkpoint(state: RunState, event: CheckpointSaved) -> RunState:
     return replace(state, checkpoints=checkpoints, log=_log(state, event, "info", "checkpoint", message))
 
 
+def _profile(state: RunState, event: ProfileSaved) -> RunState:
+    head = f"step {event.step} profiled: {event.path} ({event.num_bytes / 1e6:.1f} MB); open it at https://ui.perfetto.dev"
+    for line in (head, *event.table.splitlines()):
+        state = replace(state, log=_log(state, event, "info", "profile", line))
+    return state
+
+
 def _data_loaded(state: RunState, event: DataLoaded) -> RunState:
     data = event.data
     message = f"{data.num_train} problems, {data.num_eval} held out, {len(data.rejected)} kept out"
@@ -355,6 +363,7 @@ _HANDLERS: dict[type[Event], Callable[[RunState, Any], RunState]] = {
     StepFinished: _step_finished,
     EvalFinished: _eval_finished,
     CheckpointSaved: _checkpoint,
+    ProfileSaved: _profile,
     Notice: lambda state, event: replace(
         state, log=_log(state, event, event.level, event.source, event.message)
     ),

@@ -255,6 +255,16 @@ class SettingsChanged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileSaved(Event):
+    """A step was profiled. ``table``: its dearest operators, as lines of text."""
+
+    step: int
+    path: str
+    num_bytes: int
+    table: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded(Event):
     """The engine thread is done. ``reason`` is ``finished``, ``stopped`` or ``failed``."""
 

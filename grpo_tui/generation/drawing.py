@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -31,6 +33,15 @@ class Round(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class _Cost:
+    """What one call has taken so far."""
+
+    num_prompt_tokens: int = 0
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+
+
 def in_rounds(
     requests: Sequence[SampleRequest],
     max_rows: int,
@@ -46,9 +57,10 @@ def in_rounds(
         torch.OutOfMemoryError: not even one row fits.
     """
     results: list[SampledTokens] = []
+    cost = _Cost()
     while len(results) < len(requests):
         rows = requests[len(results) : len(results) + max_rows]
-        drawn = _draw_round(begin, rows, results, len(requests), on_token)
+        drawn = _draw_round(begin, rows, results, len(requests), on_token, cost)
         if drawn is not None:
             results += drawn.results()
             continue
@@ -66,19 +78,28 @@ def _draw_round(
     before: Sequence[SampledTokens],
     num_total: int,
     on_token: OnToken,
+    cost: _Cost,
 ) -> Drawn | None:
     """One round; None where memory ran out and there are rows to leave for later."""
     tokens_before = sum(len(sample.token_ids_T) for sample in before)
     try:
+        started = time.perf_counter()
         this = begin(rows)
         drawn = this.drawn
-        while this.advance():
+        if drawn.device.type == "cuda":
+            torch.cuda.synchronize(drawn.device)  # else the prefill would count as decoding
+        cost.prefill_seconds += time.perf_counter() - started
+        cost.num_prompt_tokens += sum(map(len, {request.prompt_ids for request in rows}))
+        while _advance(this, cost):
             on_token(
                 TokenTick(
                     num_tokens=tokens_before + drawn.num_tokens,
                     num_finished=len(before) + drawn.num_finished,
                     num_total=num_total,
                     longest=drawn.length,
+                    num_prompt_tokens=cost.num_prompt_tokens,
+                    prefill_seconds=cost.prefill_seconds,
+                    decode_seconds=cost.decode_seconds,
                 )
             )
     except torch.OutOfMemoryError:
@@ -88,11 +109,20 @@ def _draw_round(
     return drawn
 
 
+def _advance(this: Round, cost: _Cost) -> bool:
+    started = time.perf_counter()
+    try:
+        return this.advance()
+    finally:
+        cost.decode_seconds += time.perf_counter() - started
+
+
 class Drawn:
     """Tokens, log-probs and entropies of ``_B`` rows, column by column. ``_N`` are rows that are still fed."""
 
     def __init__(self, policy: Policy, requests: Sequence[SampleRequest], settings: SamplingSettings) -> None:
         self._settings, self._pad_id = settings, policy.pad_id
+        self.device = policy.device
         self.num_rows, limit, device = len(requests), settings.max_new_tokens, policy.device
         shape = (self.num_rows, limit)
         streams = np.stack([uniforms(r.stream_key, limit) for r in requests])

@@ -51,6 +51,11 @@ class TokenTick:
     num_total: int
     longest: int
     """Positions decoded so far by the completions still running."""
+    num_prompt_tokens: int = 0
+    """Prompt tokens prefilled so far in this call, each distinct prompt of a round once."""
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    """Spent so far in this call; what listeners to ticks take is not among them."""
 
 
 OnToken = Callable[[TokenTick], None]

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,7 +16,7 @@ from textual.binding import BindingType
 from textual.screen import Screen
 
 from grpo_tui.config.schema import RunConfig
-from grpo_tui.events.commands import Command, Pause, Resume, Retry, StepOnce, StepPhase
+from grpo_tui.events.commands import Command, Pause, Request, Resume, Retry, StepOnce, StepPhase
 from grpo_tui.tui.actions import APP_ACTIONS, RUN_ACTIONS, bindings
 from grpo_tui.tui.capture import OutputCapture
 from grpo_tui.tui.leaving import Leaving
@@ -55,6 +55,7 @@ class GrpoApp(App[int]):
         resume: Path | None = None,
         recording: Session | None = None,
         paused: bool = True,
+        requests: Sequence[Request] = (),
         session_factory: SessionFactory = live_session,
         capture: OutputCapture | None = None,
         now: Callable[[], float] = time.time,
@@ -64,6 +65,7 @@ class GrpoApp(App[int]):
         self.animation_level = "none"
         self._first = (config, run_dir, resume, paused)
         self._recording = recording
+        self._first_requests = requests
         self.runs_root = runs_root or Path("runs")
         self.session_factory = session_factory
         self.capture = capture
@@ -95,6 +97,9 @@ class GrpoApp(App[int]):
             self._open_welcome()
         else:
             self.start_run(config, run_dir=run_dir, resume=resume, paused=paused)
+            if self.view is not None:
+                for request in self._first_requests:
+                    self.view.session.send(request)
 
     def _painted(self) -> None:
         self.first_paint = time.time()
@@ -273,12 +278,15 @@ class GrpoApp(App[int]):
     def action_show_help(self) -> None:
         """Open the help, about the focused panel first."""
         from grpo_tui.tui.panels.base import Panel
+        from grpo_tui.tui.panels.timing import timing_lines
         from grpo_tui.tui.screens.help import HelpScreen
 
         focused = self.screen.focused
         panel = focused if isinstance(focused, Panel) else None
         title = (panel.TITLE or panel.id or "") if panel else ""
-        self.push_screen(HelpScreen(title, panel.HELP if panel else "", (panel.id or "") if panel else ""))
+        about, id = (panel.HELP, panel.id or "") if panel else ("", "")
+        measured = timing_lines(self.view.metrics if self.view is not None else None)
+        self.push_screen(HelpScreen(title, about, id, measured))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Every action of the registry, and Textual's own choice of theme."""
@@ -317,6 +325,7 @@ def run_app(
     resume: Path | None = None,
     recording: Session | None = None,
     paused: bool,
+    requests: Sequence[Request] = (),
 ) -> int:
     """Run the app in this terminal; return the exit status."""
     from grpo_tui.tui.launch import launch
@@ -328,6 +337,7 @@ def run_app(
         resume=resume,
         recording=recording,
         paused=paused,
+        requests=requests,
     )
 
 

@@ -9,10 +9,11 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from grpo_tui.config.schema import RunConfig
-from grpo_tui.events.commands import Stop
+from grpo_tui.events.commands import Request, Stop
 from grpo_tui.tui.app import GrpoApp
 from grpo_tui.tui.capture import OutputCapture
 from grpo_tui.tui.leaving import SAVE_PATIENCE
@@ -63,6 +64,7 @@ def launch(
     resume: Path | None,
     recording: Session | None = None,
     paused: bool,
+    requests: Sequence[Request] = (),
 ) -> int:
     """Run the app; return the exit status."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -81,6 +83,7 @@ def launch(
             resume=resume,
             recording=recording,
             paused=paused,
+            requests=requests,
             capture=capture,
             warm_up=recording is None,
         )

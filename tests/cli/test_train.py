@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from grpo_tui.cli import build_parser
 from grpo_tui.runs.checkpoints import latest
 from grpo_tui.runs.lock import is_locked
 from grpo_tui.runs.reader import RunReader
@@ -57,6 +58,41 @@ def test_json_is_all_of_stdout(grpo_tui: Command, tmp_path: Path) -> None:
     assert first["eval"].keys() >= {"accuracy", "low", "high", "num_problems", "temperature"}
     assert answer.err == f"run saved in {tmp_path / 'run'} after step 2\n"
     assert history_hashes(tmp_path / "run") == answer.hashes
+
+
+def test_json_tells_where_the_time_went(grpo_tui: Command, tmp_path: Path) -> None:
+    answer = grpo_tui("train", *small_options(), "--steps", "1", "--json", "--out", tmp_path / "run")
+    timing = answer.steps[1]["timing"]
+    assert timing.keys() == {
+        "prefill", "decode", "reference", "update", "device_peak_bytes", "run_file_seconds",
+    }  # fmt: skip
+    for name in ("prefill", "decode", "reference", "update"):
+        keys = {"num_tokens", "seconds", "tokens_per_second", "num_microbatches", "padding"}
+        assert timing[name].keys() == keys
+        assert timing[name]["tokens_per_second"] > 0
+
+
+def test_profile_says_where_its_trace_is(grpo_tui: Command, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    answer = grpo_tui("train", *small_options(), "--steps", "2", "--json", "--out", run, "--profile")
+    assert answer.code == 0
+    [trace] = run.glob("profile*")
+    assert trace.name == "profile-step-2.json.gz"
+    assert f"step 2 profiled: {trace}; open it at https://ui.perfetto.dev" in answer.err
+    assert "calls" in answer.err
+
+
+@pytest.mark.parametrize(("text", "steps"), [("3", (3, 3)), ("2-4", (2, 4))])
+def test_profile_takes_a_step_or_a_range(text: str, steps: tuple[int, int]) -> None:
+    assert build_parser().parse_args(["train", "--profile", text]).profile == steps
+
+
+@pytest.mark.parametrize("text", ["x", "0", "3-2", "1-", "-1", "1.5"])
+def test_profile_of_what_are_no_steps(grpo_tui: Command, tmp_path: Path, text: str) -> None:
+    answer = grpo_tui("train", *small_options(), "--out", tmp_path / "run", f"--profile={text}")
+    assert answer.code == 2
+    assert "--profile" in answer.err
+    assert not (tmp_path / "run").exists()
 
 
 def test_lines_where_stderr_is_no_terminal(grpo_tui: Command, tmp_path: Path) -> None:

@@ -18,9 +18,11 @@ from grpo_tui.events.records import (
     GroupRecord,
     Mode,
     ModelRecord,
+    PassReport,
     Phase,
     ProblemRecord,
     StepMetrics,
+    TimingReport,
 )
 from grpo_tui.events.types import (
     AdvantagesComputed,
@@ -133,6 +135,28 @@ def _advantages(rewards: Sequence[float]) -> tuple[float, ...]:
 
 def _dead_cause(rewards: Sequence[float]) -> str:
     return "too easy" if rewards[0] else "too hard"
+
+
+def _timing(tokens: int) -> TimingReport:
+    """As a small model on a CPU would have it."""
+
+    def passes(num_tokens: int, seconds: float, num_microbatches: int = 0) -> PassReport:
+        return PassReport(
+            num_tokens=num_tokens,
+            seconds=seconds,
+            tokens_per_second=num_tokens / seconds,
+            num_microbatches=num_microbatches,
+            padding=0.12 if num_microbatches else 0.0,
+        )
+
+    sample, reference, update = PHASE_SECONDS[1], PHASE_SECONDS[4], PHASE_SECONDS[5]
+    return TimingReport(
+        prefill=passes(310, 0.05 * sample),
+        decode=passes(tokens, 0.9 * sample),
+        reference=passes(tokens + 310, 0.95 * reference, 2),
+        update=passes(tokens + 310, 0.95 * update, 2),
+        run_file_seconds=0.011,
+    )
 
 
 class ScriptedRun:
@@ -307,6 +331,7 @@ class ScriptedRun:
             degenerate_causes=dict(Counter(_dead_cause(r) for r in rewards if len(set(r)) == 1)),
             num_groups=len(groups),
             group_mean_std=float(np.std([np.mean(r) for r in rewards], ddof=1)) if len(rewards) > 1 else None,
+            timing=_timing(tokens),
         )
 
     def whole(self, upto: int) -> Iterator[Event]:

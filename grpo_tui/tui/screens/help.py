@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -39,9 +40,9 @@ class HelpScreen(ModalScreen[None]):
     }
     """
 
-    def __init__(self, title: str, about: str, panel: str) -> None:
+    def __init__(self, title: str, about: str, panel: str, measured: Sequence[Line] = ()) -> None:
         super().__init__(id="help")
-        self._title, self._about, self._panel = title, about, panel
+        self._title, self._about, self._panel, self._measured = title, about, panel, measured
 
     def compose(self) -> ComposeResult:
         """One scrollable sheet."""
@@ -61,11 +62,11 @@ class HelpScreen(ModalScreen[None]):
     def _fill(self) -> None:
         sheet = self.query_one("#sheet", LinesView)
         width = sheet.scrollable_content_region.width
-        sheet.set_lines(sheet_lines(self._title, self._about, self._panel, width))
+        sheet.set_lines(sheet_lines(self._title, self._about, self._panel, width, self._measured))
 
 
-def sheet_lines(title: str, about: str, panel: str, width: int) -> list[Line]:
-    """The whole help as lines."""
+def sheet_lines(title: str, about: str, panel: str, width: int, measured: Sequence[Line] = ()) -> list[Line]:
+    """The whole help as lines; ``measured``: numbers of the step that is looked at."""
     every = {
         action.id: action
         for action in (*RUN_ACTIONS, *LOOK_ACTIONS, *LIVE_ACTIONS, *ROOM_ACTIONS, *APP_ACTIONS)
@@ -76,6 +77,8 @@ def sheet_lines(title: str, about: str, panel: str, width: int) -> list[Line]:
         own = (*PANEL_KEYS.get(panel, ()), *COMMON_PANEL_KEYS) if panel else ()
         lines += [row for id in dict.fromkeys(own) for row in _key_rows(every[id], width)]
         lines.append((("", ""),))
+    if measured:
+        lines += [*measured, (("", ""),)]
     for heading, actions in (
         ("Run", RUN_ACTIONS),
         ("Look", (*LOOK_ACTIONS, *LIVE_ACTIONS)),
