@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from grpo_tui.engine.trainer import Trainer
+from grpo_tui.policy.policy import POLICY_ADAPTER, Policy
 from grpo_tui.runs.checkpoints import atomic_directory, checkpoint_name, prune
 from grpo_tui.runs.schema import RunFileError
 
@@ -80,7 +81,7 @@ def load_checkpoint(trainer: Trainer, directory: Path) -> None:
     """
     state = _read_state(directory)
     try:
-        _load_adapter(trainer, directory)
+        trainer.policy.load_adapter_state(read_adapter(trainer.policy, directory))
         parameters = trainer.policy.trainable_parameters()
         _load_optimizer(parameters, trainer.optimizer, load_file(directory / OPTIMIZER))
         _load_critic(trainer, directory)
@@ -134,19 +135,23 @@ def _read_state(directory: Path) -> _State:
         ) from error
 
 
-def _load_adapter(trainer: Trainer, directory: Path) -> None:
-    from peft import set_peft_model_state_dict
+def read_adapter(policy: Policy, directory: Path) -> dict[str, torch.Tensor]:
+    """The adapter of a checkpoint, by the names and on the device of the policy's parameters.
 
+    Raises:
+        RunFileError: it is of another model, or of an adapter of another shape.
+        OSError, SafetensorError: it cannot be read.
+    """
     saved = load_file(directory / ADAPTER)
-    parameters = trainer.policy.trainable_parameters()
-    if len(saved) != len(parameters) or sum(t.numel() for t in saved.values()) != sum(
-        p.numel() for p in parameters.values()
-    ):
+    parameters = policy.trainable_parameters()
+    # PEFT leaves the adapter's name out of its files.
+    names = {name: name.replace(f".{POLICY_ADAPTER}.", ".") for name in parameters}
+    if {name: t.shape for name, t in saved.items()} != {names[n]: p.shape for n, p in parameters.items()}:
         raise RunFileError(
             f"cannot use checkpoint {directory}: its adapter has another shape than the config asks for; "
             "put model.source, lora_rank and lora_targets back to what the run began with"
         )
-    set_peft_model_state_dict(trainer.policy.model, saved)
+    return {name: saved[names[name]].to(p.device) for name, p in parameters.items()}
 
 
 def _save_critic(trainer: Trainer, directory: Path) -> None:

@@ -9,13 +9,27 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import StrEnum
 
-from grpo_tui.events.commands import Command, Pause, Request, Resume, Retry, StepOnce, StepPhase, Stop
+from grpo_tui.events.commands import (
+    Command,
+    Pause,
+    Request,
+    Resume,
+    Retry,
+    StepOnce,
+    StepPhase,
+    Stop,
+    Withdraw,
+)
 from grpo_tui.events.records import Mode, Phase
 from grpo_tui.events.types import Event, ModeChanged, PhaseFinished, PhaseStarted
 
 
 class StopRequested(Exception):
     """Raised inside the engine when it was told to stop."""
+
+
+class Withdrawn(Exception):
+    """Raised inside a request's handler when the request is not wanted any more."""
 
 
 class Target(StrEnum):
@@ -45,6 +59,8 @@ class Control:
         self._stop = False
         self._retry = False
         self._requests: deque[Request] = deque()
+        self._serving: Request | None = None
+        self._withdrawn = False
 
     def send(self, command: Command) -> None:
         """Take a command; it is obeyed at the engine's next boundary."""
@@ -55,6 +71,11 @@ class Control:
                 self._retry = True
             elif isinstance(command, Request):
                 self._requests.append(command)
+            elif isinstance(command, Withdraw):
+                if command.request in self._requests:
+                    self._requests.remove(command.request)
+                elif command.request == self._serving:
+                    self._withdrawn = True
             else:
                 self._target = _TARGETS[type(command)]
             self._changed.notify_all()
@@ -75,9 +96,17 @@ class Control:
             if self._target is boundary:
                 self._target = Target.HERE
 
+    @property
+    def withdrawn(self) -> bool:
+        """Whether the request being carried out is not wanted any more."""
+        return self._withdrawn
+
     def next_request(self) -> Request | None:
-        """Take the oldest request that waits."""
-        return self._requests.popleft() if self._requests else None
+        """Take the oldest request that waits; the one before is done."""
+        with self._changed:
+            self._withdrawn = False
+            self._serving = self._requests.popleft() if self._requests else None
+            return self._serving
 
     def wait_while_held(self, serving: bool = False) -> bool:
         """Block until the engine may go on, or where ``serving``, until a request waits; return whether it may.
@@ -178,6 +207,18 @@ class Gate:
             raise StopRequested
         if self._control.target is Target.HERE:
             self._hold(where)
+
+    def heed(self) -> None:
+        """A boundary inside a request: whoever holds the engine has asked for it, so it is left but never held.
+
+        Raises:
+            StopRequested: a Stop came.
+            Withdrawn: the request is not wanted any more.
+        """
+        if self._control.stop_requested:
+            raise StopRequested
+        if self._control.withdrawn:
+            raise Withdrawn
 
     def _serve(self) -> None:
         """Carry out what was asked. Its time is not the phase's."""

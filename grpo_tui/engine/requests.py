@@ -16,6 +16,7 @@ from grpo_tui.engine.control import StopRequested
 from grpo_tui.events.commands import (
     ChangeSettings,
     InspectCompletion,
+    Play,
     ProfileSteps,
     Request,
     UndoSettings,
@@ -30,6 +31,7 @@ HANDLERS: dict[type[Request], str] = {
     ChangeSettings: "grpo_tui.engine.tuning:change_settings",
     UndoSettings: "grpo_tui.engine.tuning:undo_settings",
     ProfileSteps: "grpo_tui.engine.profiling:plan_profile",
+    Play: "grpo_tui.engine.playground:play",
 }
 """``module:function`` of each request's handler, imported when it is first asked for."""
 

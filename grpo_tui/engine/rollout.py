@@ -104,7 +104,7 @@ def sample_groups(trainer: Trainer, step: int, rollout: Rollout, gate: Gate) -> 
         rollout.num_sampled_tokens += sum(len(tokens.token_ids_T) for tokens in members)
         before = place.group.completions if place.group is not None else ()
         completions = tuple(
-            replace(_record(trainer, len(before) + i, tokens), round=place.round)
+            replace(completion_record(trainer, len(before) + i, tokens), round=place.round)
             for i, tokens in enumerate(members)
         )
         place.group = GroupRecord(
@@ -176,7 +176,8 @@ def token_reporter(trainer: Trainer, step: int, phase: Phase, gate: Gate) -> Cal
     return on_token
 
 
-def _record(trainer: Trainer, index: int, tokens: SampledTokens) -> CompletionRecord:
+def completion_record(trainer: Trainer, index: int, tokens: SampledTokens) -> CompletionRecord:
+    """What was drawn, with its text; not yet scored."""
     text, offsets = decode_with_offsets(trainer.policy.tokenizer, tokens.token_ids_T.tolist())
     return CompletionRecord(
         index=index,

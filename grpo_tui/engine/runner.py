@@ -193,6 +193,8 @@ class _Session:
         trainer.recall = self.recall
         trainer.tuning.begun = lambda: self.gate.seconds_by_phase.keys()
         trainer.tuning.save = lambda: self.save_if_new(trainer)
+        trainer.heed = self.gate.heed
+        trainer.checkpoints_dir = self.run_dir / "checkpoints"
         # If the disk refuses it, advance() runs into that again and says so.
         self.emit_if_possible(ModeChanged(time=time.time(), mode=Mode.RUNNING))
         while True:

@@ -18,7 +18,7 @@ def score_groups(trainer: Trainer, step: int, rollout: Rollout, gate: Gate) -> N
     waiting = [p for p in rollout.places if any(c.reward is None for c in p.filled.completions)]
     for done, place in enumerate(waiting, start=1):
         gate.tick(f"in score, after {done - 1} groups")
-        place.group = group = _scored(trainer, place.filled)
+        place.group = group = scored(trainer, place.filled, trainer.config.sampling.max_completion_tokens)
         trainer.emit(
             GroupScored(
                 time=time.time(),
@@ -31,15 +31,15 @@ def score_groups(trainer: Trainer, step: int, rollout: Rollout, gate: Gate) -> N
         trainer.report(Progress(step=step, phase=Phase.SCORE, done=done, total=len(waiting), unit="groups"))
 
 
-def _scored(trainer: Trainer, group: GroupRecord) -> GroupRecord:
+def scored(trainer: Trainer, group: GroupRecord, max_tokens: int) -> GroupRecord:
+    """The group with a reward for every completion that had none; ``max_tokens`` is the limit they were drawn under."""
     fresh = [completion for completion in group.completions if completion.reward is None]
-    max_tokens = trainer.config.sampling.max_completion_tokens
     results = trainer.reward.score(samples_of(replace(group, completions=tuple(fresh)), max_tokens))
-    scored = {
+    judged = {
         completion.index: replace(completion, reward=result.total, scores=dict(result.components))
         for completion, result in zip(fresh, results, strict=True)
     }
-    return replace(group, completions=tuple(scored.get(c.index, c) for c in group.completions))
+    return replace(group, completions=tuple(judged.get(c.index, c) for c in group.completions))
 
 
 def samples_of(group: GroupRecord, max_tokens: int) -> list[Sample]:

@@ -7,6 +7,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -105,6 +106,10 @@ class Trainer:
     """Steps to be profiled."""
     peak_memory_bytes: int = 0
     """Most memory held in any step so far."""
+    checkpoints_dir: Path | None = None
+    """Where the run keeps its checkpoints; None for a trainer without a run folder."""
+    heed: Callable[[], None] = field(default=lambda: None, repr=False)
+    """Called by handlers of requests at every token: raises where the request is to be left."""
     _closed: bool = field(default=False, repr=False)
 
     @classmethod

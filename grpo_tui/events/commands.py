@@ -90,3 +90,44 @@ class ProfileSteps(Request):
     first: int
     last: int
     folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw(Command):
+    """A request is not wanted any more: one that still waits is forgotten, one in progress is left at its next token."""
+
+    request: Request
+
+
+BASE, ADAPTER = "base", "adapter"
+"""Sources of a :class:`Play`: the adapter off, and the adapter as it is now."""
+
+
+def step_source(step: int) -> str:
+    """The source of a :class:`Play` that is the adapter as a kept checkpoint has it, ``step 20``."""
+    return f"step {step}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Play(Request):
+    """Sample completions of any prompt from several adapters side by side; nothing of the training changes.
+
+    Every source draws from the same random streams, so that the first token where two of them part is the
+    weights' doing.
+    """
+
+    id: int
+    """Number of this play in the run, to know its events by."""
+    question: str
+    """The user's text; the run's template is laid over it."""
+    answer: str = ""
+    """Gold answer, for the run's rewards; empty: nothing is judged."""
+    num_samples: int = 8
+    temperature: float = 1.0
+    """0 takes the likeliest token."""
+    max_tokens: int = 256
+    sources: tuple[str, ...] = (BASE, ADAPTER)
+    """:data:`BASE`, :data:`ADAPTER` or a :func:`step_source`, in the order they are shown."""
+    seed: int = 0
+    problem_id: str = ""
+    """The problem of the run that the question was taken from, for what else it holds (earlier messages, metadata)."""

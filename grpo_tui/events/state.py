@@ -31,6 +31,9 @@ from grpo_tui.events.types import (
     Notice,
     PhaseFinished,
     PhaseStarted,
+    PlayEnded,
+    PlaygroundAnswered,
+    PlayStarted,
     ProfileSaved,
     ReferenceComputed,
     RequestFailed,
@@ -46,6 +49,8 @@ from grpo_tui.events.types import (
 RECENT_STEPS = 4
 """Finished steps whose groups stay in memory; older ones are read from the run file."""
 LOG_LINES = 1000
+KEPT_PLAYS = 8
+"""Plays of the Playground that stay in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,19 @@ class LogLine:
     level: str
     source: str
     message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlayRecord:
+    """One play of the Playground, as far as it has come."""
+
+    started: PlayStarted
+    answers: tuple[PlaygroundAnswered, ...] = ()
+    ended: PlayEnded | None = None
+
+    def of(self, source: str) -> PlaygroundAnswered | None:
+        """What a source has answered; None while it has not."""
+        return next((answered for answered in self.answers if answered.source == source), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +103,10 @@ class RunState:
     settings_changes: tuple[SettingsChanged, ...] = ()
     """Changes of settings while the run ran, oldest first."""
     log: tuple[LogLine, ...] = ()
+    plays: tuple[PlayRecord, ...] = ()
+    """The newest plays of the Playground, oldest first."""
+    last_play_end: PlayEnded | None = None
+    """How the last play ended; one that could not even begin is known by this alone."""
 
     @property
     def last_step(self) -> int:
@@ -340,6 +362,24 @@ def _settings_changed(state: RunState, event: SettingsChanged) -> RunState:
     )
 
 
+def _play_started(state: RunState, event: PlayStarted) -> RunState:
+    others = tuple(play for play in state.plays if play.started.id != event.id)
+    return replace(state, plays=(*others[-(KEPT_PLAYS - 1) :], PlayRecord(started=event)))
+
+
+def _with_play(state: RunState, id: int, change: Callable[[PlayRecord], PlayRecord]) -> RunState:
+    return replace(state, plays=tuple(change(p) if p.started.id == id else p for p in state.plays))
+
+
+def _play_answered(state: RunState, event: PlaygroundAnswered) -> RunState:
+    return _with_play(state, event.id, lambda play: replace(play, answers=(*play.answers, event)))
+
+
+def _play_ended(state: RunState, event: PlayEnded) -> RunState:
+    state = _with_play(state, event.id, lambda play: replace(play, ended=event))
+    return replace(state, last_play_end=event)
+
+
 def _ended(state: RunState, event: RunEnded) -> RunState:
     mode = {"finished": Mode.FINISHED, "failed": Mode.FAILED}.get(event.reason, Mode.STOPPED)
     message = f"{event.reason} after step {event.finished_steps}"
@@ -370,5 +410,8 @@ _HANDLERS: dict[type[Event], Callable[[RunState, Any], RunState]] = {
     TrainerFailed: _failed,
     RequestFailed: _request_failed,
     SettingsChanged: _settings_changed,
+    PlayStarted: _play_started,
+    PlaygroundAnswered: _play_answered,
+    PlayEnded: _play_ended,
     RunEnded: _ended,
 }

@@ -18,6 +18,7 @@ from grpo_tui.events.records import (
     Mode,
     ModelRecord,
     Phase,
+    ProblemRecord,
     SettingChange,
     StepMetrics,
     TokenScores,
@@ -265,6 +266,38 @@ class ProfileSaved(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlayStarted(Event):
+    """The Playground begins to sample. ``problem`` holds the prompt as it is given to the model."""
+
+    id: int
+    problem: ProblemRecord
+    sources: tuple[str, ...]
+    num_samples: int
+    temperature: float
+    max_tokens: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaygroundAnswered(Event):
+    """One source of a play is done: its completions, with rewards where a gold answer was given."""
+
+    id: int
+    source: str
+    group: GroupRecord
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlayEnded(Event):
+    """A play is over. ``reason`` is ``done``, ``stopped`` or ``failed``; ``message`` says why it failed."""
+
+    id: int
+    reason: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded(Event):
     """The engine thread is done. ``reason`` is ``finished``, ``stopped`` or ``failed``."""
 
@@ -284,3 +317,5 @@ class Progress:
     tokens_per_second: float = 0.0
     tail: str = ""
     """The end of the text being sampled, for a live preview."""
+    of: str = ""
+    """What is counted where it is no phase of a step, e.g. ``play``; ``phase`` then says the kind of work."""

@@ -37,6 +37,7 @@ from grpo_tui.events.types import (
     Notice,
     PhaseFinished,
     PhaseStarted,
+    PlayEnded,
     ReferenceComputed,
     RunEnded,
     RunStarted,
@@ -60,6 +61,7 @@ PROMPT_EVENTS: tuple[type[Event], ...] = (
     TrainerFailed,
     SettingsChanged,
     Notice,
+    PlayEnded,
     RunEnded,
 )
 """Written, with everything before them, as soon as they come."""

@@ -160,6 +160,13 @@ LOOK_ACTIONS = (
         footer=True,
     ),
     Action(
+        "look.try",
+        "P,shift+p",
+        "app.try_in_playground",
+        "try in Playground",
+        "Put the selected problem into the Playground.",
+    ),
+    Action(
         "look.zoom",
         "z",
         "screen.toggle_zoom",
@@ -179,6 +186,65 @@ LIVE_ACTIONS = (
     ),
 )
 """Of the Live room alone."""
+
+
+PLAY_ACTIONS = (
+    Action("play.sample", "g,ctrl+r", "screen.play", "sample", "Sample what the form asks for.", "g", True),
+    Action(
+        "play.stop",
+        "g,ctrl+r",
+        "screen.stop_play",
+        "stop",
+        "Take back what waits or is being sampled.",
+        "g",
+        True,
+    ),
+    Action("play.edit", "i", "screen.edit", "prompt", "Edit the prompt.", footer=True),
+    Action(
+        "play.base", "b", "screen.toggle_source('base')", "base model", "Sample from the base model, or not."
+    ),
+    Action(
+        "play.adapter",
+        "a",
+        "screen.toggle_source('adapter')",
+        "adapter",
+        "Sample from the adapter as it is, or not.",
+    ),
+    Action(
+        "play.step",
+        "c",
+        "screen.next_step(1)",
+        "kept step",
+        "Sample from the adapter of another kept step, or none.",
+        footer=True,
+    ),
+    Action(
+        "play.step_back",
+        "C,shift+c",
+        "screen.next_step(-1)",
+        "kept step before",
+        "The same, the other way round.",
+    ),
+    Action("play.next", "j", "screen.move_sample(1)", "sample", "Select the next sample.", "j/k", True),
+    Action("play.previous", "k", "screen.move_sample(-1)", "sample before", "Select the sample before."),
+    Action(
+        "play.earlier",
+        "left_square_bracket",
+        "screen.move_play(-1)",
+        "plays",
+        "Look at the play before.",
+        "[ ]",
+        True,
+    ),
+    Action(
+        "play.later",
+        "right_square_bracket",
+        "screen.move_play(1)",
+        "later play",
+        "Look at the play after.",
+        "]",
+    ),
+)
 
 APP_ACTIONS = (
     Action(

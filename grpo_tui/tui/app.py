@@ -208,6 +208,8 @@ class GrpoApp(App[int]):
         """Offer only what can be done now: "pause" turns into "run", "retry" needs a failure."""
         if action == "go_room":
             return self.view is not None and self.screen.id not in parameters
+        if action == "try_in_playground":
+            return self.view is not None and self.view.group is not None and self.screen.id != "playground"
         if action in ("pause", "resume", "step_once", "step_phase", "retry", "dismiss_failure"):
             view = self.view
             if view is None:
@@ -274,6 +276,15 @@ class GrpoApp(App[int]):
             self.switch_screen(open_room(id, self.view))
         else:
             self.push_screen(open_room(id, self.view))
+
+    def action_try_in_playground(self) -> None:
+        """Open the Playground with the selected problem in its form."""
+        if self.view is None or self.view.group is None:
+            return
+        from grpo_tui.tui.playing import form_of
+
+        form_of(self.view).take(self.view.group.problem)
+        self.action_go_room("playground")
 
     def action_show_help(self) -> None:
         """Open the help, about the focused panel first."""

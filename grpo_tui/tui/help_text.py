@@ -81,6 +81,12 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
         "How often the reward model gives the right response more, ties one half; n pairs. Near 50% it pays noise: "
         "then watch whether accuracy falls while the reward rises.",
     ),
+    (
+        "playground",
+        "base | adapter | adapter at a kept step",
+        "Any prompt, sampled from each with the same random numbers, while paused or between phases: where two answers "
+        "part, the weights did it. Nothing of the training changes. The pass rate's bracket is a 95 % Wilson interval.",
+    ),
     ("held-out", "accuracy, 95 % Wilson interval", "Greedy answers to problems that are never trained on."),
     (
         "verdict",

@@ -8,13 +8,13 @@ from typing import Any
 from textual.app import App, SystemCommand
 from textual.screen import Screen
 
-from grpo_tui.tui.actions import APP_ACTIONS, LIVE_ACTIONS, LOOK_ACTIONS, RUN_ACTIONS
+from grpo_tui.tui.actions import APP_ACTIONS, LIVE_ACTIONS, LOOK_ACTIONS, PLAY_ACTIONS, RUN_ACTIONS
 from grpo_tui.tui.rooms import ROOM_ACTIONS
 
 
 def palette_commands(app: App[Any], screen: Screen[Any]) -> Iterator[SystemCommand]:
     """Actions of the app, and of the screen the palette was called from."""
-    for action in (*RUN_ACTIONS, *LOOK_ACTIONS, *LIVE_ACTIONS, *ROOM_ACTIONS, *APP_ACTIONS):
+    for action in (*RUN_ACTIONS, *LOOK_ACTIONS, *LIVE_ACTIONS, *PLAY_ACTIONS, *ROOM_ACTIONS, *APP_ACTIONS):
         place, _, name = action.action.split("(")[0].partition(".")
         owner = screen if place == "screen" else app
         known = hasattr(owner, f"action_{name}")

@@ -50,6 +50,13 @@ ROOMS = (
         "grpo_tui.tui.screens.health:HealthScreen",
     ),
     Room(
+        "playground",
+        "6",
+        "play",
+        "Any prompt to base model, adapter and earlier adapters, side by side.",
+        "grpo_tui.tui.screens.playground:PlaygroundScreen",
+    ),
+    Room(
         "log",
         "l,7",
         "log",

@@ -17,6 +17,7 @@ from grpo_tui.events.commands import Command, Pause, Resume, Retry, StepOnce, St
 from grpo_tui.events.records import CompletionRecord, GroupRecord, Mode, StepDetail, StepMetrics
 from grpo_tui.events.state import LogLine, RunState, reduce
 from grpo_tui.events.types import Event, ModeChanged, Progress, RunEnded, RunStarted, TrainerFailed
+from grpo_tui.tui.playing import PlayForm
 from grpo_tui.tui.session import FOLLOWING, Opened, Recorded, Session, Watched
 from grpo_tui.tui.text import clean
 
@@ -69,6 +70,7 @@ class RunView:
         """Which curves are shown: 0 for reward and kl_ref together, then each measure alone."""
         self.watched: Watched | None = None
         """What kind of recording this is; None for a live run."""
+        self.play_form: PlayForm | None = None
         self._starts_running = not paused
         self._old_steps: OrderedDict[int, StepDetail | None] = OrderedDict()
 
@@ -293,6 +295,7 @@ class RunView:
             or current is None
             or gauge.step != current.step
             or gauge.phase is not self.state.phase
+            or gauge.of
         ):
             return None
         return gauge

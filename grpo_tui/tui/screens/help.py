@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.screen import ModalScreen
 
-from grpo_tui.tui.actions import APP_ACTIONS, LIVE_ACTIONS, LOOK_ACTIONS, RUN_ACTIONS, Action
+from grpo_tui.tui.actions import APP_ACTIONS, LIVE_ACTIONS, LOOK_ACTIONS, PLAY_ACTIONS, RUN_ACTIONS, Action
 from grpo_tui.tui.help_text import GLOSSARY, TERMINAL_TIPS
 from grpo_tui.tui.rooms import ROOM_ACTIONS
 from grpo_tui.tui.text import Line, fit, wrapped
@@ -82,6 +82,7 @@ def sheet_lines(title: str, about: str, panel: str, width: int, measured: Sequen
     for heading, actions in (
         ("Run", RUN_ACTIONS),
         ("Look", (*LOOK_ACTIONS, *LIVE_ACTIONS)),
+        ("Playground", PLAY_ACTIONS),
         ("Rooms", ROOM_ACTIONS),
         ("App", APP_ACTIONS),
     ):
