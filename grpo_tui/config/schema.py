@@ -317,6 +317,9 @@ class OptimConfig:
     max_tokens_per_microbatch: int = setting(
         8192, "padded tokens in one forward-backward pass (gradients accumulate over passes)", low=1
     )
+    gradient_checkpointing: bool = setting(
+        False, "compute each layer again in the backward pass instead of keeping its activations"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,7 +50,7 @@ _KEYS_BY_READING: Mapping[Reading, str] = {
         trust_region.kl_limit trust_region.cg_iterations trust_region.cg_damping trust_region.line_search_steps
         trust_region.line_search_shrink trust_region.fisher_tokens
         optim.lr optim.schedule optim.warmup_steps optim.weight_decay optim.beta1 optim.beta2 optim.eps
-        optim.max_grad_norm run.steps
+        optim.max_grad_norm optim.gradient_checkpointing run.steps
         """,
     Reading.BETWEEN: """
         eval.every eval.temperature run.max_tokens run.checkpoint_every run.keep_checkpoints

@@ -209,6 +209,10 @@ def _learning_warnings(config: RunConfig) -> list[str]:
             "sampling.max_completion_tokens is above optim.max_tokens_per_microbatch: a long completion goes "
             "through alone, over the budget, and may not fit in memory"
         )
+    if config.optim.gradient_checkpointing and config.algorithm.update == "trust_region":
+        found.append(
+            "optim.gradient_checkpointing does nothing with algorithm.update 'trust_region', which differentiates twice"
+        )
     if config.sampling.group_size == 2 and config.algorithm.advantage == "zscore":
         found.append(
             "sampling.group_size 2 with algorithm.advantage 'zscore': every advantage is about ±0.71 or 0, "

@@ -11,8 +11,8 @@ def advice_for(error: BaseException) -> str:
     kind, text = type(error).__name__, str(error).lower()
     if kind == "OutOfMemoryError" or "out of memory" in text or isinstance(error, MemoryError):
         return (
-            "out of memory: lower optim.max_tokens_per_microbatch, sampling.max_completion_tokens or "
-            "sampling.group_size, then resume"
+            "out of memory: lower optim.max_tokens_per_microbatch or sampling.max_completion_tokens, or set "
+            "optim.gradient_checkpointing=true, then resume"
         )
     if isinstance(error, FloatingPointError):
         return "numbers overflowed: lower optim.lr, or set model.dtype=fp32, then resume"

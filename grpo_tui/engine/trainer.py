@@ -26,6 +26,7 @@ from grpo_tui.events.records import DataRecord, GroupRecord, ProblemRecord, Step
 from grpo_tui.events.types import DataLoaded, Event, LoadingStage, ModelLoaded, Notice, Progress
 from grpo_tui.generation.fast import make_sampler
 from grpo_tui.generation.types import Sampler
+from grpo_tui.policy.checkpointing import checkpointed_layers
 from grpo_tui.policy.critic import Critic
 from grpo_tui.policy.errors import PolicyError
 from grpo_tui.policy.loading import load_policy
@@ -132,6 +133,8 @@ class Trainer:
         try:
             reward.warm_up()
             policy = _load_policy(config, say)
+            if config.optim.gradient_checkpointing:
+                checkpointed_layers(policy)
             emit(ModelLoaded(time=time.time(), model=policy.record()))
             if config.reward.canaries:
                 say("trying canaries", "adversarial answers on the rewards")

@@ -17,6 +17,7 @@ from grpo_tui.engine.schedule import learning_rate
 from grpo_tui.engine.seeds import derived_seed
 from grpo_tui.engine.trainer import Snapshot, Trainer
 from grpo_tui.engine.trust_region import trust_region_step
+from grpo_tui.policy.checkpointing import checkpointed
 
 
 def update_policy(trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate) -> UpdateResult:
@@ -70,18 +71,20 @@ def why_skip(trainer: Trainer, step: int, rows: Sequence[Row]) -> str:
 def _move(
     trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate, result: UpdateResult, snapshot: Snapshot
 ) -> None:
+    saves = trainer.config.optim.gradient_checkpointing
     if not result.skipped:
         config = trainer.config.algorithm
         if config.update == "trust_region":
             trust_region_step(trainer, step, rows, gate, result, snapshot.adapter)
         else:
             probe = KlProbe(trainer, step, rows) if config.measure_kl_step else None
-            with trainer.policy.training_mode():
+            with trainer.policy.training_mode(), checkpointed(trainer.policy, saves):
                 _gradient_steps(trainer, step, rows, gate, result, snapshot)
             if probe is not None:
                 result.kl_step, result.kl_step_positions = probe.measure(), probe.num_positions
     if trainer.critic is not None:
-        result.critic = update_critic(trainer, step, rows, gate)
+        with checkpointed(trainer.policy, saves):
+            result.critic = update_critic(trainer, step, rows, gate)
 
 
 def _gradient_steps(

@@ -84,11 +84,12 @@ def test_a_config_made_in_python_is_checked_as_well() -> None:
         ("group_size=2", "±0.71"),
         ("eval.every=101", "not evaluated on the way"),
         ("max_tokens_per_microbatch=100", "over the budget"),
+        ("algorithm.name=trpo,optim.gradient_checkpointing=true", "which differentiates twice"),
         ("learned_model=my_reward", "reward.weights does not name 'learned'"),
     ],
 )
 def test_warnings(override: str, said: str) -> None:
-    (warning,) = warnings_for(load_config(overrides=[override]))
+    (warning,) = warnings_for(load_config(overrides=override.split(",")))
     assert said in warning
 
 
