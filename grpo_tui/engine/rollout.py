@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from grpo_tui.engine.control import Gate
 from grpo_tui.engine.timing import Tally
 from grpo_tui.engine.trainer import Prompt, Trainer
+from grpo_tui.engine.watching import Following, Sampled
 from grpo_tui.events.records import CompletionRecord, GroupRecord, Phase
 from grpo_tui.events.types import GroupSampled, Progress
 from grpo_tui.generation.detokenize import decode_with_offsets
@@ -86,7 +87,7 @@ def sample_groups(trainer: Trainer, step: int, rollout: Rollout, gate: Gate) -> 
     places = [place for place in rollout.places if place.wanted]
     requests = [request for place in places for request in _requests(trainer, step, place)]
     settings = sampling_settings(trainer)
-    report = token_reporter(trainer, step, Phase.SAMPLE, gate)
+    report = token_reporter(trainer, step, Phase.SAMPLE, gate, _following(trainer, step, places))
     last: TokenTick | None = None
 
     def on_token(tick: TokenTick) -> None:
@@ -123,6 +124,16 @@ def _count(tally: Tally, tick: TokenTick) -> None:
     tally.decode.seconds += tick.decode_seconds
 
 
+def _following(trainer: Trainer, step: int, places: Sequence[Place]) -> Following:
+    """Where the rows of each place are among the requests, for whoever watches."""
+    first, groups = 0, []
+    for place in places:
+        drawn = len(place.group.completions) if place.group is not None else 0
+        groups.append(Sampled(place.index, place.prompt.problem.question, first, place.wanted, drawn))
+        first += place.wanted
+    return Following(trainer.watch, trainer.policy.tokenizer, step, groups)
+
+
 def _requests(trainer: Trainer, step: int, place: Place) -> list[SampleRequest]:
     """The completions a place wants. A group that grows goes on with the streams it would have had from the start."""
     # A prompt that stands twice in a step (fewer problems than prompts) must not draw the same group twice.
@@ -149,14 +160,19 @@ def sampling_settings(trainer: Trainer) -> SamplingSettings:
     )
 
 
-def token_reporter(trainer: Trainer, step: int, phase: Phase, gate: Gate) -> Callable[[TokenTick], None]:
-    """A callback for each decoded position: obeys the gate, and tells how far sampling is."""
+def token_reporter(
+    trainer: Trainer, step: int, phase: Phase, gate: Gate, following: Following
+) -> Callable[[TokenTick], None]:
+    """A callback for each decoded position: obeys the gate, tells how far sampling is, shows what is watched."""
+    watch = trainer.watch
     started, paused_before = time.perf_counter(), gate.paused_seconds
     last = started
 
     def on_token(tick: TokenTick) -> None:
         nonlocal last
         gate.tick(f"in {phase}, after {tick.num_tokens} tokens")
+        if watch.group is not None:
+            following.look(tick)
         now = time.perf_counter()
         if now - last < REPORT_SECONDS and tick.num_finished < tick.num_total:
             return
@@ -170,6 +186,7 @@ def token_reporter(trainer: Trainer, step: int, phase: Phase, gate: Gate) -> Cal
                 total=tick.num_total,
                 unit="completions",
                 tokens_per_second=tick.num_tokens / max(seconds, 1e-9),
+                num_tokens=tick.num_tokens,
             )
         )
 

@@ -22,6 +22,7 @@ from grpo_tui.engine.control import Control, Gate, StopRequested
 from grpo_tui.engine.paths import anchored
 from grpo_tui.engine.requests import obey
 from grpo_tui.engine.tuning import replay_changes, replayed
+from grpo_tui.engine.watching import Watch
 from grpo_tui.events.records import GroupRecord, Mode
 from grpo_tui.events.types import (
     CheckpointSaved,
@@ -52,6 +53,7 @@ def run_session(
     control: Control,
     emit: Callable[[Event], None],
     progress: Callable[[Progress], None] = lambda _progress: None,
+    watch: Watch | None = None,
     wait_on_failure: bool = True,
 ) -> RunEnded:
     """Run or resume, to the end or until stopped. Raises nothing: errors become events.
@@ -64,9 +66,10 @@ def run_session(
         control: commands from outside.
         emit: takes every event, on this thread.
         progress: takes gauges, on this thread.
+        watch: which group someone watches being sampled, and where they see it.
         wait_on_failure: after an error wait for Retry or Stop; else end the run.
     """
-    session = _Session(config, run_dir, resume, control, emit, progress, wait_on_failure)
+    session = _Session(config, run_dir, resume, control, emit, progress, watch, wait_on_failure)
     return session.run()
 
 
@@ -81,6 +84,7 @@ class _Session:
         control: Control,
         emit: Callable[[Event], None],
         progress: Callable[[Progress], None],
+        watch: Watch | None,
         wait_on_failure: bool,
     ) -> None:
         # A resumed run's config was anchored when the run was made.
@@ -90,6 +94,7 @@ class _Session:
         self.control = control
         self.outside = emit
         self.progress = progress
+        self.watch = watch or Watch()
         self.wait_on_failure = wait_on_failure
         self.writer: RunWriter | None = None
         self.trainer: Trainer | None = None
@@ -183,7 +188,9 @@ class _Session:
         if self.control.stop_requested:
             raise StopRequested
         self.cleanup.enter_context(libraries_to_notices(self.emit_if_possible))
-        return Trainer.load(self.config, emit=self.emit, report=self.progress)
+        trainer = Trainer.load(self.config, emit=self.emit, report=self.progress)
+        trainer.watch = self.watch
+        return trainer
 
     # --- middle ------------------------------------------------------------------------------------------
     def train(self, trainer: Trainer) -> str:

@@ -22,6 +22,7 @@ from grpo_tui.engine.rewarding import components, make_reward, try_canaries
 from grpo_tui.engine.seeds import derived_seed
 from grpo_tui.engine.timing import Tally
 from grpo_tui.engine.tuning import Tuning
+from grpo_tui.engine.watching import Watch
 from grpo_tui.events.records import DataRecord, GroupRecord, ProblemRecord, StepMetrics
 from grpo_tui.events.types import DataLoaded, Event, LoadingStage, ModelLoaded, Notice, Progress
 from grpo_tui.generation.fast import make_sampler
@@ -111,6 +112,8 @@ class Trainer:
     """Where the run keeps its checkpoints; None for a trainer without a run folder."""
     heed: Callable[[], None] = field(default=lambda: None, repr=False)
     """Called by handlers of requests at every token: raises where the request is to be left."""
+    watch: Watch = field(default_factory=Watch, repr=False)
+    """Who watches a group being sampled."""
     _closed: bool = field(default=False, repr=False)
 
     @classmethod

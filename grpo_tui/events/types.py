@@ -315,7 +315,28 @@ class Progress:
     total: int
     unit: str = ""
     tokens_per_second: float = 0.0
-    tail: str = ""
-    """The end of the text being sampled, for a live preview."""
     of: str = ""
     """What is counted where it is no phase of a step, e.g. ``play``; ``phase`` then says the kind of work."""
+    num_tokens: int = 0
+    """Tokens so far, where the phase samples."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrowingAnswer:
+    """One response while it is sampled."""
+
+    index: int
+    num_tokens: int
+    text: str
+    """Its end, bounded; without special tokens."""
+    finished: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """A gauge too: the responses of one group as they are sampled, for whoever watches. Latest wins, never stored."""
+
+    step: int
+    group: int
+    question: str
+    answers: tuple[GrowingAnswer, ...]

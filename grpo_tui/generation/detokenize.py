@@ -24,6 +24,41 @@ def decode_with_offsets(tokenizer: Any, token_ids: Sequence[int]) -> tuple[str, 
     return text, np.array(offsets, dtype=np.int32)
 
 
+class Unfolding:
+    """The text of a completion while it grows. Each token is decoded once, where the tokenizer can do that."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._backend = getattr(tokenizer, "backend_tokenizer", None)
+        self._stream: Any = None
+        self._taken = 0
+        self.text = ""
+        """Decoded so far, without special tokens; an unfinished character is held back."""
+
+    def follow(self, token_ids: Sequence[int]) -> str:
+        """Take a completion's tokens from its first on, those of the last call and any that came since."""
+        if len(token_ids) < self._taken:
+            self._stream, self._taken, self.text = None, 0, ""
+        new = token_ids[self._taken :]
+        if self._backend is None or not self._step(new):
+            self._backend = None
+            self.text = self._tokenizer.decode(list(token_ids), skip_special_tokens=True).rstrip("\ufffd")
+        self._taken = len(token_ids)
+        return self.text
+
+    def _step(self, new: Sequence[int]) -> bool:
+        """Decode what is new; False where the library cannot."""
+        from tokenizers.decoders import DecodeStream
+
+        if self._stream is None:
+            self._stream = DecodeStream(skip_special_tokens=True)
+        try:
+            self.text += "".join(self._stream.step(self._backend, token) or "" for token in new)
+        except Exception:  # a plain Exception, where bytes that are no character come before a whole one
+            return False
+        return True
+
+
 def _streamed(tokenizer: Any, ids: list[int], text: str) -> list[int] | None:
     """Offsets through the tokenizer library's incremental decoder; None where it tells another text."""
     backend = getattr(tokenizer, "backend_tokenizer", None)

@@ -100,6 +100,8 @@ def _draw_round(
                     num_prompt_tokens=cost.num_prompt_tokens,
                     prefill_seconds=cost.prefill_seconds,
                     decode_seconds=cost.decode_seconds,
+                    first=len(before),
+                    peek=drawn.peek,
                 )
             )
     except torch.OutOfMemoryError:
@@ -169,6 +171,13 @@ class Drawn:
         at_limit = self.length == self._settings.max_new_tokens
         self.num_finished = self.num_rows if at_limit else self.num_rows - int(running_N.sum())
         return tokens_N, running_N
+
+    def peek(self, rows: range) -> list[list[int]]:
+        """Tokens drawn so far by some rows, moved to the host."""
+        part = slice(rows.start, rows.stop)
+        tokens = self._tokens_B_T[part, : self.length].tolist()
+        lengths = self._lengths_B[part].tolist()
+        return [row[:length] for row, length in zip(tokens, lengths, strict=True)]
 
     def results(self) -> list[SampledTokens]:
         """What was drawn, moved to the host in one go."""

@@ -41,6 +41,14 @@ class SampledTokens:
     finish_reason: str
 
 
+Peek = Callable[[range], list[list[int]]]
+"""From rows, counted from the first of those decoded together, to each one's tokens so far, its end included."""
+
+
+def _nothing(_rows: range) -> list[list[int]]:
+    return []
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenTick:
     """After each decoded position: how far sampling is."""
@@ -56,6 +64,10 @@ class TokenTick:
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
     """Spent so far in this call; what listeners to ticks take is not among them."""
+    first: int = 0
+    """Which request the rows that are decoded together begin with."""
+    peek: Peek = _nothing
+    """Gives the tokens drawn so far by some of those rows. Waits for the device, so it is for the few who look."""
 
 
 OnToken = Callable[[TokenTick], None]

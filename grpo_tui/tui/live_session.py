@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from grpo_tui.config.schema import RunConfig
 from grpo_tui.events.commands import Command
 from grpo_tui.events.records import StepDetail
-from grpo_tui.events.types import Event, LoadingStage, Progress, RunEnded, TrainerFailed
+from grpo_tui.events.types import Event, LoadingStage, Preview, Progress, RunEnded, TrainerFailed
 from grpo_tui.tui.session import Recorded
 
 if TYPE_CHECKING:
@@ -44,11 +44,13 @@ class LiveSession:
 
     def __init__(self, config: RunConfig, *, run_dir: Path, resume: bool, paused: bool) -> None:
         from grpo_tui.engine.control import Control
+        from grpo_tui.engine.watching import Watch
 
         self._config = config
         self._run_dir = run_dir
         self._resume = resume
         self._control: Control = Control(start_paused=paused)
+        self._watch = Watch()
         self._events: deque[Event] = deque()
         self._progress: Progress | None = None
         self._reader: RunReader | None = None
@@ -74,6 +76,14 @@ class LiveSession:
     def gauge(self) -> Progress | None:
         """The latest progress."""
         return self._progress
+
+    def watch(self, group: int | None) -> None:
+        """Have a group shown while it is sampled; None for none."""
+        self._watch.group = group
+
+    def preview(self) -> Preview | None:
+        """The watched group as it was seen last."""
+        return self._watch.latest
 
     def send(self, command: Command) -> None:
         """Hand a command to the engine."""
@@ -121,6 +131,7 @@ class LiveSession:
                 control=self._control,
                 emit=self._emit,
                 progress=self._report,
+                watch=self._watch,
             )
             if not self._ended:
                 self._emit(ended)

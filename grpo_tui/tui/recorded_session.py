@@ -17,7 +17,7 @@ from pathlib import Path
 from grpo_tui.events.commands import Command
 from grpo_tui.events.records import Mode, StepDetail
 from grpo_tui.events.state import RunState
-from grpo_tui.events.types import Event, ModeChanged, Progress, RunEnded
+from grpo_tui.events.types import Event, ModeChanged, Preview, Progress, RunEnded
 from grpo_tui.runs.reader import RunReader
 from grpo_tui.runs.schema import DATABASE, RunFileError
 from grpo_tui.tui.session import ENDED, FOLLOWING, RECORDED, Opened, Watched
@@ -63,6 +63,13 @@ class RecordedSession:
         while self._events and len(taken) < limit:
             taken.append(self._events.popleft())
         return taken
+
+    def watch(self, group: int | None) -> None:
+        """Nothing is sampled here."""
+
+    def preview(self) -> Preview | None:
+        """Another process may sample, but its tokens are not told."""
+        return None
 
     def gauge(self) -> Progress | None:
         """A file has no gauges."""

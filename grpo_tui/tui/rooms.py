@@ -57,6 +57,13 @@ ROOMS = (
         "grpo_tui.tui.screens.playground:PlaygroundScreen",
     ),
     Room(
+        "watch",
+        "v",
+        "watch",
+        "All responses of a group side by side, as they are sampled; n/p goes to another group.",
+        "grpo_tui.tui.screens.watch:WatchScreen",
+    ),
+    Room(
         "log",
         "l,7",
         "log",

@@ -13,8 +13,8 @@ from grpo_tui.events.state import RunState
 
 
 def settings_of(state: RunState) -> RunConfig:
-    """The run's settings; the defaults before it has told them."""
-    return parse(state.run.config_toml if state.run is not None else "")
+    """The run's settings with every change that was made to them; the defaults before it has told them."""
+    return parse(state.config_toml)
 
 
 @lru_cache(maxsize=8)

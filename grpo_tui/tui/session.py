@@ -9,7 +9,7 @@ from typing import Protocol
 from grpo_tui.events.commands import Command
 from grpo_tui.events.records import StepDetail
 from grpo_tui.events.state import RunState
-from grpo_tui.events.types import Event, Progress
+from grpo_tui.events.types import Event, Preview, Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +62,14 @@ class Session(Protocol):
 
     def gauge(self) -> Progress | None:
         """The latest progress, or None."""
+        ...
+
+    def watch(self, group: int | None) -> None:
+        """Have a group (counted from 0) shown while it is sampled; None for none, which costs nothing."""
+        ...
+
+    def preview(self) -> Preview | None:
+        """The watched group as it was seen last, or None."""
         ...
 
     def send(self, command: Command) -> None:

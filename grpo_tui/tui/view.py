@@ -303,7 +303,7 @@ class RunView:
     @property
     def marks(self) -> tuple[int, ...]:
         """Steps from which on a setting was another, for the charts."""
-        return ()
+        return tuple(sorted({change.step for change in self.state.settings_changes}))
 
     # --- moving ------------------------------------------------------------------------------------------
 

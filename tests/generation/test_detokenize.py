@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from grpo_tui.data.bundled import bundled_path
-from grpo_tui.generation.detokenize import _by_prefix, _streamed, decode_with_offsets
+from grpo_tui.generation.detokenize import Unfolding, _by_prefix, _streamed, decode_with_offsets
 
 TEXTS = [
     "",
@@ -139,3 +139,28 @@ def test_a_tokenizer_without_a_fast_backend(tokenizer: Any) -> None:
     slow, fast = decode_with_offsets(Slow(), ids), decode_with_offsets(tokenizer, ids)
     assert slow[0] == fast[0]
     assert slow[1].tolist() == fast[1].tolist()
+
+
+@pytest.mark.parametrize("text", ["7 + 5 = 12", "héllo 你好 🎉 x", "\\boxed{12}"])
+@pytest.mark.parametrize("stride", [1, 3])
+def test_unfolding_ends_at_the_whole_text(tokenizer: Any, text: str, stride: int) -> None:
+    ids = tokenizer.encode(text)
+    whole = tokenizer.decode(ids, skip_special_tokens=True)
+    unfolding = Unfolding(tokenizer)
+    for end in range(0, len(ids) + stride, stride):
+        assert whole.startswith(unfolding.follow(ids[:end])), "only whole characters are told"
+    assert unfolding.follow(ids).rstrip("\ufffd") == whole.rstrip("\ufffd")
+
+
+def test_unfolding_without_the_library_decodes_the_whole(tokenizer: Any) -> None:
+    class Slow:
+        decode = staticmethod(tokenizer.decode)
+
+    ids = tokenizer.encode("7 + 5 = 12")
+    assert Unfolding(Slow()).follow(ids) == Unfolding(tokenizer).follow(ids)
+
+
+def test_a_shorter_completion_is_another_one(tokenizer: Any) -> None:
+    unfolding = Unfolding(tokenizer)
+    unfolding.follow(tokenizer.encode("123456"))
+    assert unfolding.follow(tokenizer.encode("9")) == tokenizer.decode(tokenizer.encode("9"))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from grpo_tui.events.commands import Command
 from grpo_tui.events.records import StepDetail
 from grpo_tui.events.state import RunState, reduce
-from grpo_tui.events.types import Event, Progress
+from grpo_tui.events.types import Event, Preview, Progress
 
 
 class ScriptedSession:
@@ -21,6 +21,8 @@ class ScriptedSession:
         self.started = False
         self.commands: list[Command] = []
         self.progress: Progress | None = None
+        self.watched: list[int | None] = []
+        self.seen: Preview | None = None
         self.steps: dict[int, StepDetail] = {}
         self.loaded: list[int] = []
         self.is_alive = True
@@ -59,6 +61,12 @@ class ScriptedSession:
 
     def gauge(self) -> Progress | None:
         return self.progress
+
+    def watch(self, group: int | None) -> None:
+        self.watched.append(group)
+
+    def preview(self) -> Preview | None:
+        return self.seen
 
     def send(self, command: Command) -> None:
         self.commands.append(command)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from grpo_tui.events.types import Event, RunStarted, StepFinished
+from grpo_tui.events.records import SettingChange
+from grpo_tui.events.types import Event, RunStarted, SettingsChanged, StepFinished
 from grpo_tui.tui.panels.trends import ChartPanel, charted
+from grpo_tui.tui.widgets.trend import MARK
 from tests.support.apps import mid_training, stage
-from tests.support.builders import ScriptedRun
+from tests.support.builders import T0, ScriptedRun
 
 
 def paid_by_a_model(event: Event) -> Event:
@@ -118,3 +120,28 @@ async def test_a_narrow_screen_shows_curves_in_the_place_of_the_trends() -> None
             await it.press("g")
         await it.settle()
         assert it.panel("trends").display, "after the last, the trends again"
+
+
+async def test_a_changed_setting_is_marked_on_the_curve_and_takes_effect_in_what_exists() -> None:
+    async with stage() as it:
+        assert "setting changed" not in str(it.panel("chart").border_subtitle)
+        await it.play(
+            SettingsChanged(
+                time=T0,
+                number=1,
+                step=20,
+                finished_steps=19,
+                changes=(SettingChange(key="algorithm.num_epochs", old="1", new="2"),),
+                config_toml="[algorithm]\nnum_epochs = 2\n",
+            )
+        )
+        assert "┊ setting changed" in str(it.panel("chart").border_subtitle)
+        column = next(line for line in it.text("chart").splitlines()[1:] if MARK in line).index(MARK)
+        chart = it.panel("chart")
+        assert isinstance(chart, ChartPanel)
+        assert chart.step_at(column) in (19, 20), "two steps may share a column"
+        assert "0.010" in row(it.text("trends"), "clip frac"), "with two epochs there is something to clip"
+        builds = chart.builds
+        for _ in range(3):
+            it.live.sync_view()
+        assert chart.builds == builds

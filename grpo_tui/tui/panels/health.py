@@ -36,7 +36,7 @@ class HealthPanel(Panel):
     def depends(self, view: RunView) -> tuple[object, ...]:
         """What the checks read."""
         state = view.state
-        return (state.history, state.evals, state.run, view.cursor.step, view.marks)
+        return (state.history, state.evals, state.run, view.cursor.step, state.settings_changes)
 
     def build(self, view: RunView, size: Size) -> tuple[list[Line], int | None]:
         """A line for each finding that is not well, with its advice where there is room; the others in one line."""

@@ -33,7 +33,8 @@ class TrendsPanel(Panel):
 
     def depends(self, view: RunView) -> tuple[object, ...]:
         """History and the step looked at."""
-        return (view.state.history, view.cursor.step, view.state.run)
+        state = view.state
+        return (state.history, view.cursor.step, state.run, state.settings_changes)
 
     def build(self, view: RunView, size: Size) -> tuple[list[Line], int | None]:
         """One row for each measure."""
@@ -105,7 +106,7 @@ class ChartPanel(Panel):
             view.state.run,
             view.cursor.step,
             view.chart,
-            view.marks,
+            view.state.settings_changes,
         )
 
     def build(self, view: RunView, size: Size) -> tuple[list[Line], int | None]:

@@ -57,7 +57,7 @@ class HealthScreen(Looking, RoomScreen):
     def sync_view(self, *, force: bool = False) -> None:
         """Examine the run anew when a step or an evaluation has come."""
         state, step = self.view.state, self.view.cursor.step
-        key = (id(state.history), id(state.evals), id(state.run), step, self.view.marks)
+        key = (id(state.history), id(state.evals), id(state.run), step, id(state.settings_changes))
         if key == self._key and not force:
             return
         self._key = key
