@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -15,9 +14,7 @@ from grpo_tui import __version__
 if TYPE_CHECKING:
     from grpo_tui.config.schema import RunConfig
     from grpo_tui.events.commands import Request
-
-RUNS_ROOT = Path("runs")
-"""Where runs go unless ``--out`` or GRPO_TUI_RUNS says otherwise."""
+    from grpo_tui.preferences.values import Preferences
 
 EPILOG = """\
 examples:
@@ -27,6 +24,7 @@ examples:
   grpo-tui train --preset gsm8k --set data.source=train.jsonl --set model.source=model.gguf --json
   grpo-tui resume runs/NAME                     go on where a run stopped
   grpo-tui view runs/NAME                       look at a run, finished or running; nothing is trained
+  grpo-tui export runs/NAME --what completions  every answer of a run as Parquet; also adapter, merged, …
   grpo-tui verify --gold 3/4 'so \\boxed{6/8}'   judge an answer and explain
 """
 
@@ -60,6 +58,8 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"grpo-tui {__version__}")
+    parser.add_argument("--runs", metavar="DIR", help="the folder that holds the runs (default: runs)")
+    parser.add_argument("--theme", metavar="NAME", help="colours of the app, e.g. textual-light, ansi-dark")
     parser.set_defaults(function=_welcome)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
@@ -91,10 +91,14 @@ def build_parser() -> argparse.ArgumentParser:
     view.set_defaults(function=_view)
 
     from grpo_tui.compare.options import add_compare
+    from grpo_tui.export.options import add_export
+    from grpo_tui.preferences.options import add_config
     from grpo_tui.reward_model.options import add_train_reward
     from grpo_tui.verify_options import add_verify
 
     add_compare(commands).set_defaults(function=_compare)
+    add_export(commands).set_defaults(function=_export)
+    add_config(commands).set_defaults(function=_config_command)
     add_verify(commands).set_defaults(function=_verify)
     add_train_reward(commands).set_defaults(function=_train_reward)
     return parser
@@ -154,9 +158,18 @@ def _profile_requests(arguments: argparse.Namespace, run_dir: Path) -> tuple[Req
     return (ProfileSteps(first=first, last=last, folder=str(run_dir)),)
 
 
-def runs_root() -> Path:
-    """The folder that new runs are made in."""
-    return Path(os.environ.get("GRPO_TUI_RUNS") or RUNS_ROOT)
+def _preferences(arguments: argparse.Namespace) -> Preferences:
+    from grpo_tui.preferences.values import load_preferences
+
+    return load_preferences(arguments={"paths.runs": arguments.runs, "theme": arguments.theme})
+
+
+def runs_root(arguments: argparse.Namespace) -> Path:
+    """The folder that new runs are made in; what is wrong with the preferences goes to stderr."""
+    preferences = _preferences(arguments)
+    for problem in preferences.problems:
+        sys.stderr.write(f"grpo-tui: config: {problem}\n")
+    return preferences.runs
 
 
 def _config(arguments: argparse.Namespace) -> RunConfig:
@@ -181,13 +194,13 @@ def _run_dir(arguments: argparse.Namespace, config: RunConfig) -> Path:
         return Path(arguments.out)
     from grpo_tui.runs.store import new_run_dir, run_name
 
-    return new_run_dir(runs_root(), run_name(config))
+    return new_run_dir(runs_root(arguments), run_name(config))
 
 
-def _welcome(_arguments: argparse.Namespace) -> int:
+def _welcome(arguments: argparse.Namespace) -> int:
     from grpo_tui.tui.app import run_app
 
-    return run_app(config=None, runs_root=runs_root(), paused=False)
+    return run_app(config=None, preferences=_preferences(arguments), paused=False)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -195,8 +208,13 @@ def _run(arguments: argparse.Namespace) -> int:
     from grpo_tui.tui.app import run_app
 
     run_dir = _run_dir(arguments, config)
-    requests = _profile_requests(arguments, run_dir)
-    return run_app(config=config, runs_root=runs_root(), run_dir=run_dir, paused=True, requests=requests)
+    return run_app(
+        config=config,
+        preferences=_preferences(arguments),
+        run_dir=run_dir,
+        paused=True,
+        requests=_profile_requests(arguments, run_dir),
+    )
 
 
 def _train(arguments: argparse.Namespace) -> int:
@@ -224,7 +242,7 @@ def _resume(arguments: argparse.Namespace) -> int:
         return train(config, run_dir, resume=True, as_json=arguments.json)
     from grpo_tui.tui.app import run_app
 
-    return run_app(config=config, runs_root=runs_root(), resume=run_dir, paused=True)
+    return run_app(config=config, preferences=_preferences(arguments), resume=run_dir, paused=True)
 
 
 def _view(arguments: argparse.Namespace) -> int:
@@ -232,7 +250,7 @@ def _view(arguments: argparse.Namespace) -> int:
     from grpo_tui.tui.app import view_run
 
     try:
-        return view_run(arguments.run, runs_root())
+        return view_run(arguments.run, _preferences(arguments))
     except RunFileError as error:
         return _complain(str(error), 2)
 
@@ -240,7 +258,23 @@ def _view(arguments: argparse.Namespace) -> int:
 def _compare(arguments: argparse.Namespace) -> int:
     from grpo_tui.compare.command import run
 
-    return run(arguments, runs_root())
+    return run(arguments, runs_root(arguments))
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from grpo_tui.export.command import run
+    from grpo_tui.export.errors import ExportError
+
+    try:
+        return run(arguments)
+    except ExportError as error:
+        return _complain(str(error), 2)
+
+
+def _config_command(arguments: argparse.Namespace) -> int:
+    from grpo_tui.preferences.command import run
+
+    return run(arguments.do, _preferences(arguments), as_json=arguments.json)
 
 
 def _verify(arguments: argparse.Namespace) -> int:

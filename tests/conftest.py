@@ -6,6 +6,8 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+# No preferences of the developer's own: what a test starts, this process or another, finds none.
+os.environ["XDG_CONFIG_HOME"] = "/nonexistent"
 
 import torch
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from textual.binding import Binding
+from textual.keys import key_to_character
+from textual.screen import Screen
 
 KEY_NAMES = {
     "space": "Space",
@@ -245,17 +248,101 @@ PLAY_ACTIONS = (
         "]",
     ),
 )
+"""Of the Playground alone."""
+
+OUT_ACTIONS = (
+    Action(
+        "out.copy",
+        "y",
+        "app.copy",
+        "copy",
+        "Copy what is looked at: the prompt, the response, or the focused panel; to a file as well.",
+        footer=True,
+    ),
+    Action(
+        "out.copy_as",
+        "Y,shift+y",
+        "app.copy_as",
+        "copy as…",
+        "Hand the selected response on: text, JSON, Markdown, or an SVG card.",
+        "Y",
+    ),
+    Action("out.screenshot", "ctrl+s", "app.save_screenshot", "screenshot", "Save the screen as SVG."),
+    Action("out.step", "", "app.export_step", "export step", "Write the responses of this step as Parquet."),
+    Action("out.run", "", "app.export_run", "export run", "Write every response of the run as Parquet."),
+)
 
 APP_ACTIONS = (
+    Action("app.jump", "ctrl+o", "app.jump", "jump", "Letters appear on the panels; press one to go to it."),
     Action(
         "app.palette", "ctrl+p", "app.command_palette", "palette", "Search every action by name.", "^p", True
     ),
     Action("app.help", "question_mark,f1", "app.show_help", "help", "Keys and words explained.", "?", True),
     Action("app.quit", "q,ctrl+q", "app.leave", "quit", "Quit; asks first while a step runs.", "q", True),
+    Action(
+        "app.suspend",
+        "ctrl+z",
+        "app.suspend",
+        "suspend",
+        "Back to the shell; the training stands still too, until `fg`.",
+    ),
     Action("app.interrupt", "ctrl+c", "app.interrupt", "", "Twice: save and quit.", "^c ^c", priority=True),
 )
 
 
+REGISTRY = (*RUN_ACTIONS, *LOOK_ACTIONS, *OUT_ACTIONS, *APP_ACTIONS)
+"""Every action but those of rooms (:data:`grpo_tui.tui.rooms.ROOM_ACTIONS`) and of single screens."""
+EVERY = (*REGISTRY, *LIVE_ACTIONS, *PLAY_ACTIONS)
+"""With those that rooms have alone."""
+_BY_ID = {action.id: action for action in EVERY}
+
+
 def bindings(actions: Iterable[Action]) -> list[Binding]:
-    """Bindings of some actions."""
-    return [action.binding() for action in actions]
+    """Bindings of some actions; one without a key is for the palette alone."""
+    return [action.binding() for action in actions if action.keys]
+
+
+def named(key: str) -> str:
+    """A key as a person writes it."""
+    first = key.split(",")[0].strip()
+    shown = KEY_NAMES.get(first)
+    if shown is None and len(first) > 1:
+        shown = key_to_character(first) if "+" not in first else first.replace("ctrl+", "^")
+    return shown if shown and shown.isprintable() else first
+
+
+def key_of(action: Action, keymap: Mapping[str, str]) -> str:
+    """The first key of an action where a person may have moved it."""
+    moved = keymap.get(action.id)
+    return named(moved) if moved else action.key_name
+
+
+def bar_keys(binding: Binding, keymap: Mapping[str, str]) -> str:
+    """How the key bar writes a binding's key, or its pair of keys, where a person may have moved either."""
+    action = _BY_ID.get(binding.id or "")
+    first = binding.key_display or named(binding.key)
+    if action is None or "/" not in action.shown:
+        return first
+    name = action.action.split("(")[0]
+    partner = next(other for other in EVERY if other is not action and other.action.startswith(f"{name}("))
+    return f"{key_of(action, keymap)}/{key_of(partner, keymap)}"
+
+
+def own_actions(screen: type[Screen[Any]]) -> tuple[Action, ...]:
+    """What a kind of screen can do besides the registry: its bindings that have an id and words."""
+    known = {action.id for action in REGISTRY}
+    found: dict[str, Action] = {}
+    for kind in reversed(screen.__mro__):
+        for binding in vars(kind).get("BINDINGS", ()):
+            if (
+                isinstance(binding, Binding)
+                and binding.id
+                and binding.id not in known
+                and binding.description
+            ):
+                place = "" if "." in binding.action.split("(")[0] else "screen."
+                words = binding.tooltip or f"{binding.description[0].upper()}{binding.description[1:]}."
+                found[binding.id] = Action(
+                    binding.id, binding.key, f"{place}{binding.action}", binding.description, words
+                )
+    return tuple(found.values())

@@ -12,16 +12,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App, SystemCommand
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
+from textual.dom import DOMNode
 from textual.screen import Screen
 
 from grpo_tui.config.schema import RunConfig
 from grpo_tui.events.commands import Command, Pause, Request, Resume, Retry, StepOnce, StepPhase
-from grpo_tui.tui.actions import APP_ACTIONS, RUN_ACTIONS, bindings
+from grpo_tui.preferences.values import Preferences
+from grpo_tui.tui.actions import (
+    APP_ACTIONS,
+    LOOK_ACTIONS,
+    OUT_ACTIONS,
+    RUN_ACTIONS,
+    Action,
+    bindings,
+    key_of,
+    own_actions,
+)
 from grpo_tui.tui.capture import OutputCapture
+from grpo_tui.tui.handing_out import HandingOut
 from grpo_tui.tui.leaving import Leaving
 from grpo_tui.tui.palette import palette_commands
+from grpo_tui.tui.remembering import Remembering
 from grpo_tui.tui.rooms import LIVE, ROOM_ACTIONS, open_room
+from grpo_tui.tui.screens.looking import Looking
 from grpo_tui.tui.screens.room import RoomScreen
 from grpo_tui.tui.starting import SessionFactory, find_runs, import_engine, live_session, prepare_run
 
@@ -40,6 +54,7 @@ class GrpoApp(App[int]):
     BINDINGS: ClassVar[list[BindingType]] = [
         *bindings(RUN_ACTIONS),
         *bindings(ROOM_ACTIONS),
+        *bindings(OUT_ACTIONS),
         *bindings(APP_ACTIONS),
     ]
     CSS = """
@@ -51,6 +66,7 @@ class GrpoApp(App[int]):
         *,
         config: RunConfig | None = None,
         runs_root: Path | None = None,
+        preferences: Preferences | None = None,
         run_dir: Path | None = None,
         resume: Path | None = None,
         recording: Session | None = None,
@@ -66,7 +82,8 @@ class GrpoApp(App[int]):
         self._first = (config, run_dir, resume, paused)
         self._recording = recording
         self._first_requests = requests
-        self.runs_root = runs_root or Path("runs")
+        self.preferences = preferences or Preferences()
+        self.runs_root = runs_root or self.preferences.runs
         self.session_factory = session_factory
         self.capture = capture
         self.now = now
@@ -76,6 +93,8 @@ class GrpoApp(App[int]):
         self.first_paint = 0.0
         self._warm_up = warm_up
         self.leaving = Leaving(self)
+        self.remembering = Remembering(self)
+        self.handing_out = HandingOut(self)
         self._bindings_key: tuple[object, ...] = ()
 
     # --- start -------------------------------------------------------------------------------------------
@@ -84,6 +103,7 @@ class GrpoApp(App[int]):
         """Open the first room."""
         if self.capture is not None and self.capture.streams is not None:
             sys.stdout, sys.stderr = self.capture.streams
+        self.remembering.begin()
         self.set_interval(TICK, self._tick)
         self.open_first()
         self.call_after_refresh(self._painted)
@@ -210,6 +230,8 @@ class GrpoApp(App[int]):
             return self.view is not None and self.screen.id not in parameters
         if action == "try_in_playground":
             return self.view is not None and self.view.group is not None and self.screen.id != "playground"
+        if action in ("copy_as", "export_step", "export_run"):
+            return self.handing_out.offers(action)
         if action in ("pause", "resume", "step_once", "step_phase", "retry", "dismiss_failure"):
             view = self.view
             if view is None:
@@ -297,7 +319,63 @@ class GrpoApp(App[int]):
         title = (panel.TITLE or panel.id or "") if panel else ""
         about, id = (panel.HELP, panel.id or "") if panel else ("", "")
         measured = timing_lines(self.view.metrics if self.view is not None else None)
-        self.push_screen(HelpScreen(title, about, id, measured))
+        own = own_actions(type(self.screen))
+        here = (*own, *LOOK_ACTIONS) if isinstance(self.screen, Looking) else own
+        room = str(self.screen.id or "")
+        self.push_screen(HelpScreen(title, about, id, measured, room=room, here=here))
+
+    def key_text(self, action: Action) -> str:
+        """The key of an action, as the person has it."""
+        return key_of(action, self.remembering.keymap)
+
+    def handle_bindings_clash(self, clashed_bindings: set[Binding], node: DOMNode) -> None:
+        """Keys that clash were told when the preferences were read."""
+
+    # --- things out --------------------------------------------------------------------------------------
+
+    def send_to_terminal(self, sequence: str) -> None:
+        """Write an escape sequence between two pictures, to the terminal itself: the capture holds 1 and 2."""
+        if self._driver is not None:
+            self._driver.write(sequence)
+
+    def action_copy(self) -> None:
+        """Copy what is looked at."""
+        self.handing_out.copy()
+
+    def action_copy_as(self) -> None:
+        """Choose a form for the selected answer."""
+        self.handing_out.choose()
+
+    def action_save_screenshot(self) -> None:
+        """The screen as SVG."""
+        self.handing_out.screenshot()
+
+    def action_export_step(self) -> None:
+        """The step looked at as Parquet."""
+        self.handing_out.export(whole=False)
+
+    def action_export_run(self) -> None:
+        """The whole run as Parquet."""
+        self.handing_out.export(whole=True)
+
+    def action_jump(self) -> None:
+        """Letters on the panels; press one to go there."""
+        from grpo_tui.tui.screens.jump import JumpScreen, targets
+
+        found = targets(self.screen)
+        if found:
+            self.push_screen(JumpScreen(found), self._jumped)
+
+    def _jumped(self, name: str | None) -> None:
+        for widget in self.screen.focus_chain:
+            if name is not None and widget.id == name:
+                self.screen.set_focus(widget)
+
+    def action_suspend(self) -> None:
+        """To the shell and back; the training stands still meanwhile."""
+        from grpo_tui.tui.suspending import suspend
+
+        suspend(self)
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Every action of the registry, and Textual's own choice of theme."""
@@ -331,7 +409,7 @@ class GrpoApp(App[int]):
 def run_app(
     *,
     config: RunConfig | None,
-    runs_root: Path,
+    preferences: Preferences,
     run_dir: Path | None = None,
     resume: Path | None = None,
     recording: Session | None = None,
@@ -343,7 +421,7 @@ def run_app(
 
     return launch(
         config=config,
-        runs_root=runs_root,
+        preferences=preferences,
         run_dir=run_dir,
         resume=resume,
         recording=recording,
@@ -352,7 +430,7 @@ def run_app(
     )
 
 
-def view_run(path: Path, runs_root: Path) -> int:
+def view_run(path: Path, preferences: Preferences) -> int:
     """Open the app on a recording; return the exit status.
 
     Raises:
@@ -362,6 +440,6 @@ def view_run(path: Path, runs_root: Path) -> int:
 
     recording = open_recording(path)
     try:
-        return run_app(config=None, runs_root=runs_root, recording=recording, paused=True)
+        return run_app(config=None, preferences=preferences, recording=recording, paused=True)
     finally:
         recording.close()

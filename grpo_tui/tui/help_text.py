@@ -120,4 +120,6 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
 TERMINAL_TIPS: tuple[str, ...] = (
     "Over SSH, run inside tmux: a dropped line then does not end the run.",
     "ctrl+z stops the training too; `fg` continues both.",
+    "Copies go through the terminal (OSC 52). In tmux: set -g set-clipboard on. The file named in the note always has it.",
+    "Keys, theme and folders: `grpo-tui config init` writes a commented file, `grpo-tui config show` tells what holds.",
 )

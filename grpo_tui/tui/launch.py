@@ -14,6 +14,7 @@ from pathlib import Path
 
 from grpo_tui.config.schema import RunConfig
 from grpo_tui.events.commands import Request, Stop
+from grpo_tui.preferences.values import Preferences
 from grpo_tui.tui.app import GrpoApp
 from grpo_tui.tui.capture import OutputCapture
 from grpo_tui.tui.leaving import SAVE_PATIENCE
@@ -59,7 +60,7 @@ def stop_engine(app: GrpoApp, patience: float = SAVE_PATIENCE) -> bool:
 def launch(
     *,
     config: RunConfig | None,
-    runs_root: Path,
+    preferences: Preferences,
     run_dir: Path | None,
     resume: Path | None,
     recording: Session | None = None,
@@ -78,7 +79,7 @@ def launch(
     try:
         app = LaunchedApp(
             config=config,
-            runs_root=runs_root,
+            preferences=preferences,
             run_dir=run_dir,
             resume=resume,
             recording=recording,
@@ -88,6 +89,7 @@ def launch(
             warm_up=recording is None,
         )
         status = app.run()
+        app.remembering.flush()
         if app.crash_text:
             stop_engine(app)
     finally:

@@ -13,7 +13,6 @@ from grpo_tui.events.commands import ADAPTER, BASE, Play, step_source
 from grpo_tui.events.records import CompletionRecord, GroupRecord, Mode, ProblemRecord
 from grpo_tui.events.state import PlayRecord
 from grpo_tui.ops.intervals import wilson_interval
-from grpo_tui.runs.checkpoints import complete
 from rewards.base import Verdict
 
 if TYPE_CHECKING:
@@ -141,6 +140,8 @@ def kept_steps(view: RunView) -> list[int]:
     if run is None:
         return []
     try:
+        from grpo_tui.runs.checkpoints import complete  # with it comes sqlite3, which the first paint does not need
+
         return sorted(complete(Path(run.run_dir) / "checkpoints"), reverse=True)
     except (OSError, ValueError):
         return []

@@ -1,83 +1,28 @@
 """Text made safe and measured: every string that reaches a cell of the terminal goes through here.
 
-Model output, prompts and exception messages are hostile by assumption: they may hold escape sequences,
-bidirectional controls, zero-width characters or markup. Cleaning replaces each dangerous character by exactly
-one visible one, so character offsets (the verifier's spans) stay true.
+Model output, prompts and exception messages are hostile by assumption; :mod:`grpo_tui.visible` cleans and measures
+them, here they become styled lines.
 """
 
 from __future__ import annotations
 
 import math
-import re
 import unicodedata
 from datetime import datetime
-from functools import lru_cache
 
-from rich.cells import cell_len, get_character_cell_size
+from rich.cells import cell_len
+
+from grpo_tui.visible import BIDI as BIDI
+from grpo_tui.visible import INVISIBLE as INVISIBLE
+from grpo_tui.visible import cells as cells
+from grpo_tui.visible import clean as clean
+from grpo_tui.visible import clip as clip
+from grpo_tui.visible import fit as fit
+from grpo_tui.visible import wrap as wrap
 
 Span = tuple[str, str]
 """Text and the names of its style roles (space separated, ``""`` for plain)."""
 Line = tuple[Span, ...]
-
-INVISIBLE = "◌"
-BIDI = "⇄"
-_SUSPECT = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
-    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff"
-    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
-)
-_BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-
-
-def _visible(match: re.Match[str]) -> str:
-    char = match.group()
-    code = ord(char)
-    if char == "\n":
-        return "⏎"
-    if char == "\t":
-        return "⇥"
-    if code < 0x20:
-        return chr(0x2400 + code)
-    if code == 0x7F:
-        return "␡"
-    if code < 0xA0:
-        return "␦"
-    if 0xD800 <= code <= 0xDFFF:
-        return "�"
-    return BIDI if char in _BIDI_CONTROLS else INVISIBLE
-
-
-def clean(text: str) -> str:
-    """Return ``text`` with every control or invisible character replaced by one visible character."""
-    return _SUSPECT.sub(_visible, text)
-
-
-def cells(text: str) -> int:
-    """Width in terminal cells."""
-    return len(text) if text.isascii() else cell_len(text)
-
-
-def clip(text: str, width: int) -> str:
-    """Cut to ``width`` cells, the last one an ellipsis if anything was lost."""
-    if width <= 0:
-        return ""
-    if cells(text) <= width:
-        return text
-    used, kept = 0, []
-    for char in text:
-        size = get_character_cell_size(char)
-        if used + size > width - 1:
-            break
-        kept.append(char)
-        used += size
-    return "".join(kept) + "…"
-
-
-def fit(text: str, width: int, *, right: bool = False) -> str:
-    """Clip or pad to exactly ``width`` cells."""
-    text = clip(text, width)
-    pad = " " * (width - cells(text))
-    return pad + text if right else text + pad
 
 
 def first_line(text: str) -> str:
@@ -88,43 +33,6 @@ def first_line(text: str) -> str:
 def line_width(line: Line) -> int:
     """Width of a line in cells."""
     return sum(cells(text) for text, _ in line)
-
-
-@lru_cache(maxsize=128)
-def wrap(text: str, width: int) -> tuple[tuple[int, int], ...]:
-    """Word-wrap to ``width`` cells; return half-open character ranges, one for each row.
-
-    Newlines break rows and belong to none. Ranges index the text as given, so spans can be laid over rows.
-    """
-    rows: list[tuple[int, int]] = []
-    width = max(1, width)
-    start = 0
-    for paragraph in text.split("\n"):
-        rows.extend((start + low, start + high) for low, high in _wrap_paragraph(paragraph, width))
-        start += len(paragraph) + 1
-    return tuple(rows)
-
-
-def _wrap_paragraph(text: str, width: int) -> list[tuple[int, int]]:
-    rows: list[tuple[int, int]] = []
-    begin = used = 0
-    space = -1
-    index = 0
-    while index < len(text):
-        char = text[index]
-        size = 1 if char.isascii() else max(0, get_character_cell_size(char))
-        if used + size > width and index > begin:
-            end = space if space > begin else index
-            rows.append((begin, end))
-            begin = end + 1 if space > begin else end
-            used, space, index = 0, -1, begin
-            continue
-        if char == " ":
-            space = index
-        used += size
-        index += 1
-    rows.append((begin, len(text)))
-    return rows
 
 
 def wrapped(text: str, width: int, role: str = "") -> list[Line]:

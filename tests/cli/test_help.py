@@ -22,7 +22,7 @@ print(*sys.modules, file=sys.stderr)
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["train"], ["resume"], ["view"], ["compare"], ["train-reward"]]
+    "command", [[], ["run"], ["train"], ["resume"], ["view"], ["compare"], ["export"], ["train-reward"]]
 )
 def test_help(command: list[str]) -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -13,6 +13,7 @@ from textual.pilot import Pilot
 
 from grpo_tui.events.records import Mode, Phase
 from grpo_tui.events.types import Event, PhaseStarted, Progress, TrainerFailed
+from grpo_tui.preferences.values import Preferences
 from grpo_tui.tui.app import GrpoApp
 from grpo_tui.tui.panels.base import Panel
 from grpo_tui.tui.screens.live import LiveScreen
@@ -99,6 +100,8 @@ async def stage(
     size: tuple[int, int] = (120, 40),
     script: ScriptedRun | None = None,
     read_only: bool = False,
+    preferences: Preferences | None = None,
+    run_dir: Path | None = None,
 ) -> AsyncIterator[Stage]:
     """An app in the Live room; by default in the middle of step 39, its update under way."""
     script = script or ScriptedRun()
@@ -107,8 +110,8 @@ async def stage(
         session.progress = Progress(
             step=HISTORY + 1, phase=Phase.UPDATE, done=3, total=8, unit="mb", tokens_per_second=492.0
         )
-    app = GrpoApp(runs_root=Path("no-runs-here"), now=lambda: T0 + 6.0)
-    app.open_first = lambda: app.open_session(session, None, paused=True)  # type: ignore[method-assign]
+    app = GrpoApp(runs_root=Path("no-runs-here"), preferences=preferences, now=lambda: T0 + 6.0)
+    app.open_first = lambda: app.open_session(session, run_dir, paused=True)  # type: ignore[method-assign]
     async with app.run_test(size=size) as pilot:
         made = Stage(app, pilot, session, script)
         await made.settle()

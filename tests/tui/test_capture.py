@@ -159,9 +159,10 @@ class App(launch.LaunchedApp):
 %s
 launch.LaunchedApp = App
 from grpo_tui.config.presets import PRESETS
+from grpo_tui.preferences.values import Preferences
 folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(%r)
 folder.mkdir(exist_ok=True)
-sys.exit(app_module.run_app(config=PRESETS["tiny"](), runs_root=folder, run_dir=folder, paused=True))
+sys.exit(app_module.run_app(config=PRESETS["tiny"](), preferences=Preferences(), run_dir=folder, paused=True))
 """
 
 
@@ -212,8 +213,8 @@ def test_a_lost_terminal_saves_and_ends(tmp_path: Path) -> None:
 
 def test_without_a_terminal_it_says_so() -> None:
     program = (
-        "import sys; from pathlib import Path; from grpo_tui.tui.app import run_app\n"
-        "sys.exit(run_app(config=None, runs_root=Path('x'), paused=True))"
+        "import sys; from grpo_tui.preferences.values import Preferences; from grpo_tui.tui.app import run_app\n"
+        "sys.exit(run_app(config=None, preferences=Preferences(), paused=True))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False

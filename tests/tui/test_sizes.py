@@ -55,10 +55,11 @@ async def test_no_color_still_says_everything(monkeypatch: pytest.MonkeyPatch) -
         it.app.export_screenshot()
 
 
-def poisoned(text: str) -> list[Event]:
-    """A mid-training scene in which everything that can be text is this text."""
+def poisoned(text: str, script: ScriptedRun | None = None, steps: int | None = None) -> list[Event]:
+    """A mid-training scene (or some finished steps) in which everything that can be text is this text."""
     events: list[Event] = []
-    for event in mid_training(ScriptedRun(num_groups=2, group_size=3)):
+    script = script or ScriptedRun(num_groups=2, group_size=3)
+    for event in mid_training(script) if steps is None else script.whole(steps):
         if isinstance(event, RunStarted):
             event = replace(event, name=text, run_dir=text)
         elif isinstance(event, GroupSampled):

@@ -1,19 +1,30 @@
-"""Help: the focused panel first, then every key, then what the words mean."""
+"""Help: the focused panel first, then the keys of this room, every key, and what the words mean. Searchable."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.screen import ModalScreen
+from textual.widgets import Input
 
-from grpo_tui.tui.actions import APP_ACTIONS, LIVE_ACTIONS, LOOK_ACTIONS, PLAY_ACTIONS, RUN_ACTIONS, Action
+from grpo_tui.tui.actions import (
+    APP_ACTIONS,
+    EVERY,
+    LIVE_ACTIONS,
+    LOOK_ACTIONS,
+    OUT_ACTIONS,
+    PLAY_ACTIONS,
+    RUN_ACTIONS,
+    Action,
+)
 from grpo_tui.tui.help_text import GLOSSARY, TERMINAL_TIPS
 from grpo_tui.tui.rooms import ROOM_ACTIONS
-from grpo_tui.tui.text import Line, fit, wrapped
+from grpo_tui.tui.text import Line, cells, fit, line_width, wrapped
 from grpo_tui.tui.widgets.lines import LinesView
 
 PANEL_KEYS = {
@@ -26,78 +37,177 @@ PANEL_KEYS = {
 }
 COMMON_PANEL_KEYS = ("look.zoom", "look.out")
 
+KeyText = Callable[[Action], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading and its entries; an entry is found, or not, as a whole."""
+
+    heading: str
+    entries: list[list[Line]] = field(default_factory=list)
+
+    def matching(self, query: str) -> list[list[Line]]:
+        """The entries that hold every word of a query; all of them if the heading does."""
+        words = query.casefold().split()
+        if all(word in self.heading.casefold() for word in words):
+            return self.entries
+        return [entry for entry in self.entries if all(word in _plain(entry) for word in words)]
+
 
 class HelpScreen(ModalScreen[None]):
     """A sheet over the screen it was called from."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,question_mark,f1", "dismiss(None)", "close", id="help.close"),
+        Binding("escape", "back", "close", id="help.back"),
+        Binding("q,question_mark,f1", "dismiss(None)", "close", id="help.close"),
+        Binding("slash,f,ctrl+f", "search", "search", id="help.search"),
     ]
     DEFAULT_CSS = """
     HelpScreen { align: center middle; }
     HelpScreen LinesView {
         width: 90%; max-width: 96; height: 90%; border: round $accent; padding: 0 1; background: $surface;
     }
+    HelpScreen Input { width: 90%; max-width: 96; height: 1; border: none; padding: 0 2; background: $panel;
+        display: none; }
     """
 
-    def __init__(self, title: str, about: str, panel: str, measured: Sequence[Line] = ()) -> None:
+    def __init__(
+        self,
+        title: str,
+        about: str,
+        panel: str,
+        measured: Sequence[Line] = (),
+        *,
+        room: str = "",
+        here: Sequence[Action] = (),
+    ) -> None:
         super().__init__(id="help")
-        self._title, self._about, self._panel, self._measured = title, about, panel, measured
+        self._about = (title, about, panel, measured)
+        self._here = (room, here)
+        self._query = ""
 
     def compose(self) -> ComposeResult:
-        """One scrollable sheet."""
+        """One scrollable sheet, and a line to search in."""
         yield LinesView(id="sheet")
+        yield Input(placeholder="words to find; Enter to the text, Esc for all of it", id="query")
 
     def on_mount(self) -> None:
         """Take the focus, so that arrows scroll."""
         sheet = self.query_one("#sheet", LinesView)
         sheet.border_title = Content("Help")
-        sheet.border_subtitle = Content("Esc closes · arrows scroll")
+        sheet.border_subtitle = Content("/ searches · arrows scroll · Esc closes")
         sheet.focus()
 
     def on_resize(self) -> None:
         """Wrap to the new width."""
         self.call_after_refresh(self._fill)
 
+    def action_search(self) -> None:
+        """Type words to find."""
+        line = self.query_one("#query", Input)
+        line.display = True
+        line.focus()
+
+    def action_back(self) -> None:
+        """Out of the search first, then out of the help."""
+        line = self.query_one("#query", Input)
+        if line.display:
+            line.value, line.display = "", False
+            self.query_one("#sheet").focus()
+        else:
+            self.dismiss(None)
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Show only what was asked for."""
+        self._query = event.value
+        self._fill()
+
+    def on_input_submitted(self) -> None:
+        """To the text, to scroll in it."""
+        self.query_one("#sheet").focus()
+
     def _fill(self) -> None:
         sheet = self.query_one("#sheet", LinesView)
         width = sheet.scrollable_content_region.width
-        sheet.set_lines(sheet_lines(self._title, self._about, self._panel, width, self._measured))
+        key_text: KeyText = getattr(self.app, "key_text", lambda action: action.key_name)
+        parts = sections(*self._about, *self._here, width=width, key_text=key_text)
+        sheet.set_lines(laid_out(parts, self._query, width))
+        sheet.scroll_to(y=0, animate=False)
 
 
-def sheet_lines(title: str, about: str, panel: str, width: int, measured: Sequence[Line] = ()) -> list[Line]:
-    """The whole help as lines; ``measured``: numbers of the step that is looked at."""
-    every = {
-        action.id: action
-        for action in (*RUN_ACTIONS, *LOOK_ACTIONS, *LIVE_ACTIONS, *ROOM_ACTIONS, *APP_ACTIONS)
-    }
-    lines: list[Line] = []
+def sections(
+    title: str,
+    about: str,
+    panel: str,
+    measured: Sequence[Line],
+    room: str,
+    here: Sequence[Action],
+    *,
+    width: int,
+    key_text: KeyText,
+) -> list[Section]:
+    """The whole help: panel, numbers of the step looked at, room, all keys, words, terminal."""
+    every = {action.id: action for action in (*EVERY, *ROOM_ACTIONS)}
+
+    def keys(heading: str, actions: Sequence[Action]) -> Section:
+        return Section(heading, [_key_rows(action, width, key_text) for action in actions])
+
+    found: list[Section] = []
     if title:
-        lines += [((f"Here: {title}", "accent bold"),), *wrapped(about, width)]
         own = (*PANEL_KEYS.get(panel, ()), *COMMON_PANEL_KEYS) if panel else ()
-        lines += [row for id in dict.fromkeys(own) for row in _key_rows(every[id], width)]
-        lines.append((("", ""),))
+        first = keys(f"Here: {title}", [every[id] for id in dict.fromkeys(own)])
+        first.entries.insert(0, wrapped(about, width))
+        found.append(first)
     if measured:
-        lines += [*measured, (("", ""),)]
-    for heading, actions in (
-        ("Run", RUN_ACTIONS),
-        ("Look", (*LOOK_ACTIONS, *LIVE_ACTIONS)),
-        ("Playground", PLAY_ACTIONS),
-        ("Rooms", ROOM_ACTIONS),
-        ("App", APP_ACTIONS),
-    ):
-        lines.append(((heading, "accent bold"),))
-        lines += [row for action in actions for row in _key_rows(action, width)]
-        lines.append((("", ""),))
-    lines.append((("Words", "accent bold"),))
-    for word, formula, meaning in GLOSSARY:
-        lines.append(((fit(word, 15), "bold"), (formula, "info")))
-        lines += [(("  ", ""), *row) for row in wrapped(meaning, width - 2)]
-    lines += [(("", ""),), (("Terminal", "accent bold"),)]
-    lines += [row for tip in TERMINAL_TIPS for row in wrapped(tip, width)]
+        found.append(Section("", [[line] for line in measured]))
+    if here:
+        found.append(keys(f"This room: {room}", here))
+    found += [
+        keys("Run", RUN_ACTIONS),
+        keys("Look", (*LOOK_ACTIONS, *LIVE_ACTIONS)),
+        keys("Playground", PLAY_ACTIONS),
+        keys("Rooms", ROOM_ACTIONS),
+        keys("Hand out", OUT_ACTIONS),
+        keys("App", APP_ACTIONS),
+        Section("Words", [_word_rows(*entry, width) for entry in GLOSSARY]),
+        Section("Terminal", [wrapped(tip, width) for tip in TERMINAL_TIPS]),
+    ]
+    return found
+
+
+def laid_out(parts: Sequence[Section], query: str, width: int) -> list[Line]:
+    """Sections as lines, without those in which nothing is found."""
+    lines: list[Line] = []
+    for part in parts:
+        entries = part.matching(query)
+        if entries:
+            heading: list[Line] = [((part.heading, "accent bold"),)] if part.heading else []
+            lines += [
+                *heading,
+                *(row for entry in entries for row in entry),
+                (("", ""),),
+            ]
+    return lines or [*wrapped(f"nothing about {query!r}", width, "dim")]
+
+
+def _word_rows(word: str, formula: str, meaning: str, width: int) -> list[Line]:
+    rows = [(("  ", ""), *row) for row in wrapped(meaning, width - 2)]
+    return [((fit(word, 15), "bold"), (formula, "info")), *rows]
+
+
+def _key_rows(action: Action, width: int, key_text: KeyText) -> list[Line]:
+    """Key, what it does, and in the end its id: by that name the preferences move it."""
+    rows = wrapped(action.help, max(10, width - 10))
+    lines: list[Line] = [
+        ((fit(key_text(action), 9), "key"), *rows[0]),
+        *(((" " * 9, ""), *row) for row in rows[1:]),
+    ]
+    tail = f"  {action.id}"
+    if line_width(lines[-1]) + cells(tail) <= width:
+        lines[-1] = (*lines[-1], (tail, "dim"))
     return lines
 
 
-def _key_rows(action: Action, width: int) -> list[Line]:
-    rows = wrapped(action.help, max(10, width - 10))
-    return [((fit(action.key_name, 9), "key"), *rows[0]), *(((" " * 9, ""), *row) for row in rows[1:])]
+def _plain(entry: Sequence[Line]) -> str:
+    return " ".join(text for line in entry for text, _ in line).casefold()

@@ -47,6 +47,7 @@ class LiveScreen(Looking, Screen[None]):
         self.drill = CHAIN[0]
         self.zoom = ""
         self.charting = False
+        self._size_class = self._wanted_chart = ""
         self._placed: tuple[object, ...] = ()
         self._panels: dict[str, Panel] = {}
         self.wanted_focus = CHAIN[0]
@@ -117,12 +118,31 @@ class LiveScreen(Looking, Screen[None]):
     def sync_view(self, *, force: bool = False) -> None:
         """Bring the screen up to date: place panels if the shape changed, rebuild those that are stale."""
         size = self.app.size
+        self._recall_layout(size_class(*size))
         shape = self._shape()
         if force or self._placed != (size, shape):
             self._place(size.width, size.height, shape)
             self._placed = (size, shape)
         for panel in self._panels.values():
             panel.sync(self.view, force=force)
+
+    def _recall_layout(self, kind: str) -> None:
+        """Each size class has a zoom and a curve of its own, remembered from one day to the next."""
+        remembering = getattr(self.app, "remembering", None)
+        if remembering is None:
+            return
+        if kind != self._size_class:
+            kept = remembering.layout(kind, "zoom")
+            self._size_class = kind
+            if kept in self._panels:
+                self.zoom = self.wanted_focus = kept
+            self._wanted_chart = remembering.layout(kind, "chart")
+        remembering.keep_layout(kind, "zoom", self.zoom)
+        if self._wanted_chart and self.view.state.history:
+            names = [measure.name for measure in charted(self.view)]
+            if self._wanted_chart in names:
+                self.view.chart, self.charting = names.index(self._wanted_chart) + 1, kind == "narrow"
+            self._wanted_chart = ""
 
     def _place(self, width: int, height: int, shape: Shape) -> None:
         regions = plan(width, height, shape)
@@ -236,6 +256,10 @@ class LiveScreen(Looking, Screen[None]):
         else:
             self.view.chart = (self.view.chart + 1) % (len(charted(self.view)) + 1)
             self.charting = self.charting and self.view.chart > 0
+        remembering = getattr(self.app, "remembering", None)
+        if remembering is not None:
+            name = charted(self.view)[self.view.chart - 1].name if self.view.chart else ""
+            remembering.keep_layout(size_class(*self.app.size), "chart", name)
         self.sync_view()
 
     def on_descendant_focus(self) -> None:

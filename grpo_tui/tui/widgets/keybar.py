@@ -6,15 +6,12 @@ from textual import events
 from textual.binding import Binding
 from textual.screen import Screen
 
-from grpo_tui.tui.actions import APP_ACTIONS, LOOK_ACTIONS, RUN_ACTIONS
+from grpo_tui.tui.actions import EVERY, bar_keys
 from grpo_tui.tui.rooms import ROOM_ACTIONS
 from grpo_tui.tui.text import Line, Span, cells
 from grpo_tui.tui.widgets.lines import LinesView
 
-ORDER = {
-    action.id: index
-    for index, action in enumerate((*RUN_ACTIONS, *LOOK_ACTIONS, *ROOM_ACTIONS, *APP_ACTIONS))
-}
+ORDER = {action.id: index for index, action in enumerate((*EVERY, *ROOM_ACTIONS))}
 
 
 class KeyBar(LinesView, can_focus=False):
@@ -52,13 +49,17 @@ class KeyBar(LinesView, can_focus=False):
             if binding not in last and at + length > room:
                 continue
             self._spots.append((at, at + length, binding.action))
-            spans += [(binding.key_display or binding.key, "key"), (f" {binding.description}  ", "")]
+            spans += [(self._key(binding), "key"), (f" {binding.description}  ", "")]
             at += length
         line: Line = tuple(spans)
         self.set_lines([line])
 
+    def _key(self, binding: Binding) -> str:
+        remembering = getattr(self.app, "remembering", None)
+        return bar_keys(binding, remembering.keymap if remembering is not None else {})
+
     def _length(self, binding: Binding) -> int:
-        return cells(binding.key_display or binding.key) + cells(binding.description) + 3
+        return cells(self._key(binding)) + cells(binding.description) + 3
 
     def on_click(self, event: events.Click) -> None:
         """Do what the key under the mouse does."""
