@@ -257,7 +257,6 @@ OUT_ACTIONS = (
         "app.copy",
         "copy",
         "Copy what is looked at: the prompt, the response, or the focused panel; to a file as well.",
-        footer=True,
     ),
     Action(
         "out.copy_as",
