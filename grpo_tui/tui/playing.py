@@ -140,7 +140,9 @@ def kept_steps(view: RunView) -> list[int]:
     if run is None:
         return []
     try:
-        from grpo_tui.runs.checkpoints import complete  # with it comes sqlite3, which the first paint does not need
+        from grpo_tui.runs.checkpoints import (
+            complete,
+        )  # with it comes sqlite3, which the first paint does not need
 
         return sorted(complete(Path(run.run_dir) / "checkpoints"), reverse=True)
     except (OSError, ValueError):
