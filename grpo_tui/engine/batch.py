@@ -72,9 +72,7 @@ def _by_microbatch(
             gate.tick(f"in {phase}, after {done} microbatches")
             with torch.no_grad():
                 logprobs_B_T, _ = trainer.policy.logprobs(
-                    token_batch(microbatch, trainer.policy),
-                    trainer.config.sampling.temperature,
-                    with_entropy=False,
+                    token_batch(microbatch, trainer.policy), trainer.config.sampling.temperature
                 )
             passes.add(*count_tokens(microbatch, trainer.policy))
             found.append(

@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from grpo_tui.engine.moments import load_moments, moments
 from grpo_tui.engine.trainer import Trainer
 from grpo_tui.policy.policy import POLICY_ADAPTER, Policy
 from grpo_tui.runs.checkpoints import atomic_directory, checkpoint_name, prune
@@ -83,7 +84,7 @@ def load_checkpoint(trainer: Trainer, directory: Path) -> None:
     try:
         trainer.policy.load_adapter_state(read_adapter(trainer.policy, directory))
         parameters = trainer.policy.trainable_parameters()
-        _load_optimizer(parameters, trainer.optimizer, load_file(directory / OPTIMIZER))
+        load_moments(parameters, trainer.optimizer, load_file(directory / OPTIMIZER))
         _load_critic(trainer, directory)
         torch.set_rng_state(load_file(directory / RNG)["torch"])
     except RunFileError:
@@ -183,32 +184,10 @@ def _load_critic(trainer: Trainer, directory: Path) -> None:
             "put model.source, lora_rank and lora_targets back to what the run began with"
         )
     trainer.critic.load_state({name: t.to(parameters[name].device) for name, t in saved.items()})
-    _load_optimizer(parameters, trainer.critic_optimizer, load_file(directory / CRITIC_OPTIMIZER))
+    load_moments(parameters, trainer.critic_optimizer, load_file(directory / CRITIC_OPTIMIZER))
 
 
 def _optimizer_tensors(
     parameters: Mapping[str, torch.nn.Parameter], optimizer: torch.optim.AdamW
 ) -> dict[str, torch.Tensor]:
-    """Adam's state flat: ``<parameter>/<key>``."""
-    return {
-        f"{name}/{key}": torch.as_tensor(value).detach().cpu().contiguous()
-        for name, parameter in parameters.items()
-        for key, value in optimizer.state.get(parameter, {}).items()
-    }
-
-
-def _load_optimizer(
-    parameters: Mapping[str, torch.nn.Parameter],
-    optimizer: torch.optim.AdamW,
-    tensors: dict[str, torch.Tensor],
-) -> None:
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for index, name in enumerate(parameters):
-        prefix = f"{name}/"
-        entries = {
-            key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
-        }
-        if entries:
-            state[index] = entries
-    current = optimizer.state_dict()
-    optimizer.load_state_dict({"state": state, "param_groups": current["param_groups"]})
+    return {name: tensor.cpu().contiguous() for name, tensor in moments(parameters, optimizer).items()}

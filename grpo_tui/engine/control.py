@@ -12,6 +12,7 @@ from enum import StrEnum
 from grpo_tui.events.commands import (
     Command,
     Pause,
+    Place,
     Request,
     Resume,
     Retry,
@@ -101,8 +102,8 @@ class Control:
         """Whether the request being carried out is not wanted any more."""
         return self._withdrawn
 
-    def next_request(self) -> Request | None:
-        """Take the oldest request that waits; the one before is done."""
+    def next_request(self, place: Place) -> Request | None:  # noqa: ARG002
+        """Take the oldest request that waits; the one before is done. ``place`` is where it would be obeyed."""
         with self._changed:
             self._withdrawn = False
             self._serving = self._requests.popleft() if self._requests else None
@@ -160,11 +161,21 @@ class Gate:
         self.paused_seconds = 0.0
         """Held so far, in all."""
         self.seconds_by_phase: dict[Phase, float] = {}
+        self.place = Place()
+        """The last boundary at which requests are obeyed."""
+        self._visits: dict[Phase, int] = {}
 
     def between_steps(self, next_step: int) -> None:
         """The boundary before a step. Blocks while paused."""
         self.seconds_by_phase = {}
+        self._visits = {}
+        self.place = Place(step=next_step)
         self._hold(f"before step {next_step}", serving=True)
+
+    def at_end(self, last_step: int) -> None:
+        """The boundary after the last step, where a run that is paused can still go back."""
+        self.place = Place(step=last_step + 1)
+        self._hold("after the last step", serving=True)
 
     def after_step(self) -> None:
         """A whole step is done."""
@@ -173,7 +184,10 @@ class Gate:
     @contextmanager
     def phase(self, step: int, phase: Phase) -> Iterator[None]:
         """One of the seven calls: held before it, timed through it."""
+        visit = self._visits.get(phase, 0)
+        self.place = Place(step=step, phase=phase, visit=visit)
         self._hold(f"before {phase}", serving=True)
+        self._visits[phase] = visit + 1
         self._emit(PhaseStarted(time=time.time(), step=step, phase=phase))
         started, paused_before = time.perf_counter(), self.paused_seconds
         with self.mark(phase):
@@ -223,9 +237,13 @@ class Gate:
     def _serve(self) -> None:
         """Carry out what was asked. Its time is not the phase's."""
         started = time.perf_counter()
-        while (request := self._control.next_request()) is not None:
-            self.obey(request)
-        self.paused_seconds += time.perf_counter() - started
+        try:
+            while (request := self._control.next_request(self.place)) is not None:
+                self.obey(request)
+        finally:
+            self.paused_seconds += time.perf_counter() - started
+        if self._control.stop_requested:
+            raise StopRequested
 
     def _hold(self, where: str, *, serving: bool = False) -> None:
         if self._control.stop_requested:

@@ -13,15 +13,22 @@ from typing import TYPE_CHECKING
 
 from grpo_tui.engine.advice import one_line
 from grpo_tui.engine.control import StopRequested
+from grpo_tui.events import codec
 from grpo_tui.events.commands import (
     ChangeSettings,
+    Fork,
+    GoTo,
     InspectCompletion,
+    Place,
     Play,
     ProfileSteps,
+    Redo,
     Request,
+    StartAgain,
+    Undo,
     UndoSettings,
 )
-from grpo_tui.events.types import RequestFailed
+from grpo_tui.events.types import CommandObeyed, RequestFailed
 
 if TYPE_CHECKING:
     from grpo_tui.engine.trainer import Trainer
@@ -32,12 +39,24 @@ HANDLERS: dict[type[Request], str] = {
     UndoSettings: "grpo_tui.engine.tuning:undo_settings",
     ProfileSteps: "grpo_tui.engine.profiling:plan_profile",
     Play: "grpo_tui.engine.playground:play",
+    Undo: "grpo_tui.engine.history:undo",
+    Redo: "grpo_tui.engine.history:redo",
+    GoTo: "grpo_tui.engine.history:go_to",
+    Fork: "grpo_tui.engine.history:fork",
+    StartAgain: "grpo_tui.engine.history:start_again",
 }
 """``module:function`` of each request's handler, imported when it is first asked for."""
 
 
-def obey(trainer: Trainer, request: Request) -> None:
-    """Carry out one request; whatever goes wrong is told and ends there."""
+def obey(trainer: Trainer, request: Request, place: Place = Place()) -> None:  # noqa: B008
+    """Carry out one request, and record it if it can change the course of the run; what goes wrong is told and ends here.
+
+    Raises:
+        StopRequested: a Stop came meanwhile.
+        WentElsewhere: the trainer stands at the end of another step now.
+    """
+    from grpo_tui.engine.history import WentElsewhere
+
     name = type(request).__name__
     try:
         path = HANDLERS.get(type(request))
@@ -47,9 +66,24 @@ def obey(trainer: Trainer, request: Request) -> None:
         getattr(importlib.import_module(module), function)(trainer, request)
     except StopRequested:
         raise
+    except WentElsewhere:
+        _record(trainer, request, place)
+        raise
     except ValueError as error:
         trainer.emit(RequestFailed(time=time.time(), request=name, message=one_line(error)))
     except Exception as error:
         detail = "".join(traceback.format_exception(error))
         message = f"{type(error).__name__}: {one_line(error)}"
         trainer.emit(RequestFailed(time=time.time(), request=name, message=message, detail=detail))
+    else:
+        _record(trainer, request, place)
+
+
+def _record(trainer: Trainer, request: Request, place: Place) -> None:
+    if request.changes_course:
+        command = codec.to_json(codec.encode_request(request))
+        trainer.emit(
+            CommandObeyed(
+                time=time.time(), command=command, step=place.step, phase=place.phase, visit=place.visit
+            )
+        )

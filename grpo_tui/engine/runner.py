@@ -10,7 +10,6 @@ import contextlib
 import time
 import traceback
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ from grpo_tui.engine.tuning import replay_changes, replayed
 from grpo_tui.engine.watching import Watch
 from grpo_tui.events.records import GroupRecord, Mode
 from grpo_tui.events.types import (
+    BranchStarted,
     CheckpointSaved,
     Event,
     LoadingStage,
@@ -35,10 +35,12 @@ from grpo_tui.events.types import (
     RunStarted,
     SettingsChanged,
     TrainerFailed,
+    WentTo,
 )
-from grpo_tui.runs.checkpoints import checkpoint_step, latest
+from grpo_tui.runs.checkpoints import complete
 from grpo_tui.runs.reader import RunReader
-from grpo_tui.runs.schema import RunFileError
+from grpo_tui.runs.schema import CHECKPOINTS, HISTORY, RunFileError
+from grpo_tui.runs.states import Newest, newest_state
 from grpo_tui.runs.writer import RunWriter
 
 if TYPE_CHECKING:
@@ -99,6 +101,8 @@ class _Session:
         self.writer: RunWriter | None = None
         self.trainer: Trainer | None = None
         self.saved_step: int | None = None
+        self.kept_step: int | None = None
+        """A step that needs no checkpoint to be gone on from: its state is kept."""
         self.evaluated_step: int | None = None
         self.gate = Gate(control, self.emit)
         self.cleanup = contextlib.ExitStack()
@@ -106,19 +110,30 @@ class _Session:
         self.changes: tuple[SettingsChanged, ...] = ()
 
     def emit(self, event: Event) -> None:
-        """To the screen first, which must show it even if the disk refuses; then to the run file."""
+        """To the screen first, which must show it even if the disk refuses; then to the run file.
+
+        A journey is written first: the screen will read the steps of its line.
+        """
+        first, then = self.outside, self.write
+        if isinstance(event, WentTo | BranchStarted):
+            first, then = then, first
         try:
-            self.outside(event)
+            first(event)
         finally:
-            if self.writer is not None:
-                started = time.perf_counter()
-                try:
-                    self.writer.write(event)
-                    if isinstance(event, SettingsChanged):
-                        self.writer.write_config_now(event.config_toml)
-                finally:
-                    if self.trainer is not None:
-                        self.trainer.tally.run_file_seconds += time.perf_counter() - started
+            then(event)
+
+    def write(self, event: Event) -> None:
+        """To the run file, if there is one yet; its time is kept apart."""
+        if self.writer is None:
+            return
+        started = time.perf_counter()
+        try:
+            self.writer.write(event)
+            if isinstance(event, SettingsChanged):
+                self.writer.write_config_now(event.config_toml)
+        finally:
+            if self.trainer is not None:
+                self.trainer.tally.run_file_seconds += time.perf_counter() - started
 
     def run(self) -> RunEnded:
         """The whole session."""
@@ -138,13 +153,12 @@ class _Session:
     # --- beginning ---------------------------------------------------------------------------------------
     def start(self) -> Trainer:
         """Open the run file, load everything, restore the checkpoint when resuming."""
-        checkpoint = latest(self.run_dir / "checkpoints") if self.resume else None
-        self.first_step = (checkpoint_step(checkpoint) or 0) if checkpoint else 0
+        newest = newest_state(self.run_dir) if self.resume else Newest(0, None)
+        self.first_step = newest.step
         if self.resume:
             self.writer = RunWriter.open(self.run_dir, truncate_after=self.first_step)
+            self.evaluated_step = self.evaluated(self.first_step)
             with RunReader(self.run_dir) as reader:
-                if any(result.step == self.first_step for result in reader.evals()):
-                    self.evaluated_step = self.first_step
                 changes = reader.settings_changes()
             self.changes = tuple(c for c in changes if c.finished_steps <= self.first_step)
         else:
@@ -158,6 +172,7 @@ class _Session:
                 total_steps=config.run.steps,
                 finished_steps=self.first_step,
                 config_toml=to_toml(config),
+                branch=self.writer.branch,
             )
         )
         for line in warnings_for(config):
@@ -167,18 +182,40 @@ class _Session:
         self.emit(LoadingStage(time=time.time(), name="importing torch", detail="and transformers, peft"))
         trainer = self.load()
         try:
-            # Loaded as it began, then changed as it was changed: problems and reward are those of a run never left.
-            replay_changes(trainer, self.changes, self.first_step)
-            if checkpoint is not None:
-                from grpo_tui.engine.checkpoint import load_checkpoint
-
-                self.emit(LoadingStage(time=time.time(), name="restoring checkpoint", detail=checkpoint.name))
-                load_checkpoint(trainer, checkpoint)
-                self.saved_step = trainer.finished_steps
+            self.restore(trainer, newest)
         except BaseException:
             trainer.close()
             raise
         return trainer
+
+    def restore(self, trainer: Trainer, newest: Newest) -> None:
+        """Put the trainer where the run stood, and let it know the run's branches and kept states."""
+        trainer.history.began_with = trainer.config
+        # Loaded as it began, then changed as it was changed: problems and reward are those of a run never left.
+        replay_changes(trainer, self.changes, self.first_step)
+        from grpo_tui.engine.checkpoint import load_checkpoint
+        from grpo_tui.engine.snapshots import load_state, restore
+
+        if newest.path is not None:
+            kind = "checkpoint" if newest.is_checkpoint else "state"
+            self.emit(LoadingStage(time=time.time(), name=f"restoring {kind}", detail=newest.path.name))
+            if newest.is_checkpoint:
+                load_checkpoint(trainer, newest.path)
+                self.saved_step = trainer.finished_steps
+            else:
+                restore(trainer, load_state(newest.path))
+                self.kept_step = trainer.finished_steps
+        if self.resume and self.writer is not None:
+            with RunReader(self.run_dir) as reader:
+                branches = [(branch.record, branch.last_step) for branch in reader.branches()]
+                changes = reader.all_settings_changes()
+            trainer.history.adopt(branches, self.writer.branch, changes)
+        trainer.history.keep_in(self.run_dir / HISTORY)
+
+    def evaluated(self, step: int) -> int | None:
+        """The step, if the present line was evaluated after it."""
+        with RunReader(self.run_dir) as reader:
+            return step if any(result.step == step for result in reader.evals()) else None
 
     def load(self) -> Trainer:
         """Import the engine's heavy half and build the trainer."""
@@ -195,8 +232,10 @@ class _Session:
     # --- middle ------------------------------------------------------------------------------------------
     def train(self, trainer: Trainer) -> str:
         """Step until the run is done; give the reason it ended."""
+        from grpo_tui.engine.history import WentElsewhere
+
         self.trainer = trainer
-        self.gate.obey = partial(obey, trainer)
+        self.gate.obey = lambda request: obey(trainer, request, self.gate.place)
         trainer.recall = self.recall
         trainer.tuning.begun = lambda: self.gate.seconds_by_phase.keys()
         trainer.tuning.save = lambda: self.save_if_new(trainer)
@@ -210,6 +249,8 @@ class _Session:
                     return "finished"
             except StopRequested:
                 return "stopped"
+            except WentElsewhere:
+                self.arrived(trainer.finished_steps)
             except Exception as error:
                 self.control.hold_for_failure()
                 self.tell_failure(error, step=trainer.finished_steps + 1, can_retry=self.wait_on_failure)
@@ -229,7 +270,8 @@ class _Session:
         if self.writer is not None:
             self.writer.flush()
         done = trainer.finished_steps
-        if done > 0 and done != self.saved_step and done % trainer.config.run.checkpoint_every == 0:
+        every = trainer.config.run.checkpoint_every
+        if done > 0 and done not in (self.saved_step, self.kept_step) and done % every == 0:
             self.save(trainer)
         if is_due(trainer) and self.evaluated_step != done:
             if done == 0:
@@ -237,19 +279,29 @@ class _Session:
             evaluate(trainer, self.gate)
             self.evaluated_step = done
         if trainer.is_done:
-            run = trainer.config.run
-            if done < run.steps:
-                tokens = f"{trainer.num_sampled_tokens:,} of run.max_tokens {run.max_tokens:,}"
-                self.emit(
-                    Notice(
-                        time=time.time(), level="info", message=f"the run has sampled {tokens}", source="run"
-                    )
-                )
-            return False
+            self.gate.at_end(done)
+            return not self.is_over(trainer)
         self.gate.between_steps(done + 1)
         run_step(trainer, self.gate)
+        self.emit(trainer.history.kept(trainer.finished_steps))
         self.gate.after_step()
         return True
+
+    def is_over(self, trainer: Trainer) -> bool:
+        """Whether the run is done still, after what was asked of it at its end; says so where it ends early."""
+        done, run = trainer.finished_steps, trainer.config.run
+        if trainer.is_done and done < run.steps:
+            message = (
+                f"the run has sampled {trainer.num_sampled_tokens:,} of run.max_tokens {run.max_tokens:,}"
+            )
+            self.emit(Notice(time=time.time(), level="info", message=message, source="run"))
+        return trainer.is_done
+
+    def arrived(self, step: int) -> None:
+        """The run stands at the end of another step: what is on disk and what was measured there holds again."""
+        self.kept_step = step
+        self.saved_step = step if step in complete(self.run_dir / CHECKPOINTS) else None
+        self.evaluated_step = self.evaluated(step)
 
     def save(self, trainer: Trainer) -> None:
         """Write a checkpoint."""

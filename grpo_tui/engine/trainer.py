@@ -18,6 +18,7 @@ from grpo_tui.data.order import ProblemOrder
 from grpo_tui.data.problem import DataError, Problem
 from grpo_tui.data.render import check_length, encode_prompt, render_prompt
 from grpo_tui.data.sources import load_problems
+from grpo_tui.engine.history import History
 from grpo_tui.engine.rewarding import components, make_reward, try_canaries
 from grpo_tui.engine.seeds import derived_seed
 from grpo_tui.engine.timing import Tally
@@ -36,9 +37,6 @@ from rewards.compose import WeightedReward
 
 if TYPE_CHECKING:
     from grpo_tui.engine.profiling import ProfilePlan
-
-if TYPE_CHECKING:
-    from grpo_tui.engine.in_progress import StepInProgress
 
 Emit = Callable[[Event], None]
 Report = Callable[[Progress], None]
@@ -117,8 +115,8 @@ class Trainer:
     """Called by handlers of requests at every token: raises where the request is to be left."""
     watch: Watch = field(default_factory=Watch, repr=False)
     """Who watches a group being sampled."""
-    in_progress: StepInProgress | None = None
-    """What the present step has made so far; None between steps."""
+    history: History = field(default_factory=lambda: History(0))
+    """Where the run stands among its branches, and the states it can go back to."""
     _closed: bool = field(default=False, repr=False)
 
     @classmethod
@@ -172,6 +170,7 @@ class Trainer:
             sampler=_pick_sampler(config, policy, emit),
             emit=emit,
             report=report,
+            history=History(config.run.history_mb),
         )
 
     def steps(self, count: int) -> Iterator[StepMetrics]:
@@ -252,9 +251,10 @@ class Trainer:
             self.reward = self.reward.with_weights([part.weight for part in components(config)])
 
     def close(self) -> None:
-        """Free worker processes. Safe to call twice."""
+        """Free worker processes, and let kept states reach the disk. Safe to call twice."""
         if not self._closed:
             self._closed = True
+            self.history.close()
             self.reward.close()
             if self.tuning.waiting is not None and self.tuning.waiting.reward is not None:
                 self.tuning.waiting.reward.close()

@@ -89,15 +89,29 @@ def take_what_waits(trainer: Trainer, step: int) -> None:
         trainer.reconfigure(waiting.config, waiting.reward)
 
 
-def replay_changes(trainer: Trainer, changes: Sequence[SettingsChanged], finished_steps: int) -> None:
-    """Bring a trainer that was loaded as its run began to where it stood after some steps.
+def replay_changes(
+    trainer: Trainer,
+    changes: Sequence[SettingsChanged],
+    finished_steps: int,
+    began_with: RunConfig | None = None,
+) -> None:
+    """Bring a trainer under the settings that its run stood under after some steps.
+
+    Args:
+        trainer: loaded as its run began, or under any other settings of it.
+        changes: those made on the run's line, oldest first.
+        finished_steps: where it stands.
+        began_with: the config without them; None: the trainer's.
 
     Raises:
         ValueError: a change cannot be made any more.
     """
+    former, trainer.tuning.waiting = trainer.tuning.waiting, None
+    if former is not None:
+        _close(trainer, former.reward)
     trainer.tuning.changes = list(changes)
     now = in_force(changes, finished_steps + 1)
-    config = replayed(trainer.config, now)
+    config = replayed(began_with or trainer.config, now)
     if config != trainer.config:
         trainer.reconfigure(config, _other_reward(trainer, config))
     later = replayed(config, changes[len(now) :])
@@ -135,6 +149,7 @@ def _adopt(trainer: Trainer, wanted: RunConfig, undoes: int = 0) -> None:
         raise
     _put(trainer, wanted, step, reward)
     take_what_waits(trainer, trainer.finished_steps + 1)
+    trainer.history.leave_later_steps(trainer)
     event = SettingsChanged(
         time=time.time(),
         number=max((change.number for change in tuning.changes), default=0) + 1,
@@ -143,7 +158,9 @@ def _adopt(trainer: Trainer, wanted: RunConfig, undoes: int = 0) -> None:
         changes=tuple(SettingChange(key=key, old=old, new=new) for key, old, new in found),
         config_toml=to_toml(wanted),
         undoes=undoes,
+        branch=trainer.history.branch,
     )
+    trainer.history.changes.append(event)
     tuning.changes.append(event)
     trainer.emit(event)
     known = set(warnings_for(now))

@@ -30,7 +30,9 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from grpo_tui.events import commands as _commands
 from grpo_tui.events import types as _types
+from grpo_tui.events.commands import Request
 from grpo_tui.events.types import Event
 
 VERSION = 1
@@ -62,6 +64,45 @@ EVENT_TYPES: Mapping[str, type[Event]] = types.MappingProxyType(
     }
 )
 """Every event this program knows, by class name."""
+
+
+REQUEST_TYPES: Mapping[str, type[Request]] = types.MappingProxyType(
+    {
+        name: value
+        for name, value in vars(_commands).items()
+        if isinstance(value, type) and issubclass(value, Request) and value is not Request
+    }
+)
+"""Every request this program knows, by class name."""
+
+
+def encode_request(request: Request) -> Json:
+    """Turn a request into a JSON-ready dict that names it.
+
+    Raises:
+        TypeError: it holds what JSON cannot, such as an array.
+    """
+    data, arrays = encode_record(request)
+    if arrays:
+        raise TypeError(f"{type(request).__name__} holds an array and cannot be recorded as JSON")
+    return {"command": type(request).__name__, **data}
+
+
+def decode_request(data: Mapping[str, Any]) -> Request:
+    """Turn it back.
+
+    Raises:
+        CodecError: no request of this program has that name or those fields.
+    """
+    name = str(data.get("command"))
+    kind = REQUEST_TYPES.get(name)
+    if kind is None:
+        raise CodecError(f"there is no command {name!r}; there are {', '.join(sorted(REQUEST_TYPES))}")
+    fields = {key: value for key, value in data.items() if key != "command"}
+    unknown = fields.keys() - {field.name for field in dataclasses.fields(kind)}
+    if unknown:
+        raise CodecError(f"{name} has no {', '.join(sorted(unknown))}")
+    return decode_record(kind, fields)
 
 
 def encode(event: Event) -> Encoded:
@@ -263,6 +304,12 @@ def _encode_array(value: npt.NDArray[Any], arrays: Arrays, path: str) -> str:
 
 
 def _encode_tuple(hint: Any, args: tuple[Any, ...]) -> _Encoder:
+    if _is_fixed(args):
+        each = [_encoder(arg) for arg in args]
+        return lambda value, arrays, path: [
+            inner(item, arrays, f"{path}.{i}")
+            for i, (inner, item) in enumerate(zip(each, value, strict=True))
+        ]
     inner = _encoder(_element(hint, args))
     return lambda value, arrays, path: [inner(item, arrays, f"{path}.{i}") for i, item in enumerate(value)]
 
@@ -322,6 +369,11 @@ def _decoder(hint: Any) -> _Decoder:
         return lambda data, arrays: None if data is None else inner(data, arrays)
     if hint is np.ndarray or origin is np.ndarray:
         return lambda data, arrays: arrays[data]
+    if origin is tuple and _is_fixed(args):
+        each = [_decoder(arg) for arg in args]
+        return lambda data, arrays: tuple(
+            inner(item, arrays) for inner, item in zip(each, _expect(list, data), strict=True)
+        )
     if origin is tuple:
         inner = _decoder(_element(hint, args))
         return lambda data, arrays: tuple(inner(item, arrays) for item in _expect(list, data))
@@ -381,8 +433,13 @@ def _optional(hint: Any, args: tuple[Any, ...]) -> Any:
     return others[0]
 
 
+def _is_fixed(args: tuple[Any, ...]) -> bool:
+    """Whether a tuple's annotation names each of its items."""
+    return bool(args) and Ellipsis not in args
+
+
 def _element(hint: Any, args: tuple[Any, ...]) -> Any:
     """The element type of a tuple of any length."""
     if len(args) != 2 or args[1] is not Ellipsis:
-        raise TypeError(f"the codec knows only tuples of one type and any length, not {hint!r}")
+        raise TypeError(f"the codec does not know how long {hint!r} is")
     return args[0]

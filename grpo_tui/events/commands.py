@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,9 @@ class Request(Command):
     told by events; one that fails is told by :class:`~grpo_tui.events.types.RequestFailed` and harms nothing.
     """
 
+    changes_course: ClassVar[bool] = True
+    """Whether it can change what later steps do. Those are recorded, and repeated by ``grpo-tui replay``."""
+
 
 @dataclass(frozen=True, slots=True)
 class InspectCompletion(Request):
@@ -65,6 +69,8 @@ class InspectCompletion(Request):
     """Index of the completion in its group."""
     top: int = 5
     """How many of the likeliest tokens to tell at each position."""
+
+    changes_course: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,8 @@ class ProfileSteps(Request):
     first: int
     last: int
     folder: str
+
+    changes_course: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,3 +139,58 @@ class Play(Request):
     seed: int = 0
     problem_id: str = ""
     """The problem of the run that the question was taken from, for what else it holds (earlier messages, metadata)."""
+
+    changes_course: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Undo(Request):
+    """Back to the end of an earlier step. In the middle of a step, the first of ``steps`` is to leave that one."""
+
+    steps: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Redo(Request):
+    """Forward again, along the line that was left by going back."""
+
+    steps: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class GoTo(Request):
+    """To the end of a step. ``branch`` None: on the present line, its undone steps included."""
+
+    step: int
+    branch: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fork(Request):
+    """Open a branch here: steps from now on go on it, and the line so far stays as it is."""
+
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StartAgain(Request):
+    """What a new process did with the run before it went on. Only found in session scripts.
+
+    It stood at the end of ``step`` on the line of ``branch``, and the run was to begin with other settings: ``(key, text)``.
+    """
+
+    step: int
+    branch: int
+    changes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where in a run a request is obeyed: before step ``step``, or where ``phase`` names one, before that phase in it.
+
+    ``visit`` counts how often the phase has begun in the step: sampling and scoring can come in several rounds.
+    """
+
+    step: int = 0
+    phase: str = ""
+    visit: int = 0

@@ -421,3 +421,20 @@ class DataRecord:
     num_train: int
     num_eval: int
     rejected: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BranchRecord:
+    """A line of steps that left another one: its own steps come after ``fork_step``."""
+
+    branch: int
+    parent: int | None = None
+    """None for the line that the run began with."""
+    fork_step: int = 0
+    """The last step taken over from the parent."""
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        """Its name for a person."""
+        return self.name or ("main" if self.parent is None else f"branch {self.branch}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
+from grpo_tui.events.lines import ROOT, ancestry, common_step, holder
 from grpo_tui.events.records import (
+    BranchRecord,
     DataRecord,
     EvalRecord,
     GroupRecord,
@@ -19,6 +21,7 @@ from grpo_tui.events.records import (
 )
 from grpo_tui.events.types import (
     AdvantagesComputed,
+    BranchStarted,
     CheckpointSaved,
     DataLoaded,
     EvalFinished,
@@ -40,10 +43,12 @@ from grpo_tui.events.types import (
     RunEnded,
     RunStarted,
     SettingsChanged,
+    StatesKept,
     StepFinished,
     StepStarted,
     TokensWeighed,
     TrainerFailed,
+    WentTo,
 )
 
 RECENT_STEPS = 4
@@ -77,6 +82,16 @@ class PlayRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeftSteps:
+    """What was taken on a branch and is not on the present line: an abandoned future, or the other side of a fork."""
+
+    history: tuple[StepMetrics, ...] = ()
+    evals: tuple[EvalRecord, ...] = ()
+    checkpoints: tuple[CheckpointSaved, ...] = ()
+    settings_changes: tuple[SettingsChanged, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunState:
     """A run at one moment. Equal event sequences give equal states, live or replayed."""
 
@@ -97,6 +112,14 @@ class RunState:
     """One entry per finished step, oldest first."""
     evals: tuple[EvalRecord, ...] = ()
     checkpoints: tuple[CheckpointSaved, ...] = ()
+    branch: int = 0
+    """The branch that the present line ends in."""
+    branches: tuple[BranchRecord, ...] = (ROOT,)
+    left: Mapping[int, LeftSteps] = field(default_factory=lambda: MappingProxyType({}))
+    """What is not on the present line, by the branch it was taken on."""
+    went: WentTo | None = None
+    """The last journey, until a step is taken after it."""
+    kept: StatesKept | None = None
     failure: TrainerFailed | None = None
     """Set while the engine waits after an error."""
     ended: RunEnded | None = None
@@ -120,6 +143,23 @@ class RunState:
             return self.settings_changes[-1].config_toml
         return self.run.config_toml if self.run is not None else ""
 
+    @property
+    def state_hash(self) -> str:
+        """The hash of the trainer's state at the end of the last finished step; empty where it was never told."""
+        if self.went is not None:
+            return self.went.state_hash
+        return self.history[-1].state_hash if self.history else ""
+
+    @property
+    def branch_label(self) -> str:
+        """The present branch's name for a person."""
+        return self.tree.get(self.branch, ROOT).label
+
+    @property
+    def tree(self) -> dict[int, BranchRecord]:
+        """Branches by number."""
+        return {record.branch: record for record in self.branches}
+
     def detail(self, step: int) -> StepDetail | None:
         """The step's groups if they are in memory."""
         if self.current is not None and self.current.step == step:
@@ -137,8 +177,114 @@ def _log(state: RunState, event: Event, level: str, source: str, message: str) -
     return (*state.log[-(LOG_LINES - 1) :], LogLine(event.time, level, source, message))
 
 
+def _stand_at(state: RunState, branch: int, step: int) -> RunState:
+    """Show the line that ends in ``branch`` up to ``step``, and put everything else by (the run file keeps it)."""
+    tree = state.tree
+    common = common_step(tree, state.branch, branch)
+    shared = step if common is None else min(step, common)
+    left_behind = list(state.left.values())
+    history, left_history = _share(state, branch, step, state.history, [one.history for one in left_behind])
+    evals, left_evals = _share(state, branch, step, state.evals, [one.evals for one in left_behind])
+    saved, left_saved = _share(
+        state, branch, step, state.checkpoints, [one.checkpoints for one in left_behind]
+    )
+    changes = [*state.settings_changes, *(c for one in left_behind for c in one.settings_changes)]
+    here, elsewhere = divide_changes(tree, branch, step, changes)
+    left_changes: dict[int, tuple[SettingsChanged, ...]] = {}
+    for change in elsewhere:
+        left_changes[change.branch] = (*left_changes.get(change.branch, ()), change)
+    left = {
+        other: LeftSteps(
+            history=left_history.get(other, ()),
+            evals=left_evals.get(other, ()),
+            checkpoints=left_saved.get(other, ()),
+            settings_changes=left_changes.get(other, ()),
+        )
+        for other in sorted({*left_history, *left_evals, *left_saved, *left_changes})
+    }
+    return replace(
+        state,
+        branch=branch,
+        history=history,
+        evals=evals,
+        checkpoints=saved,
+        recent=tuple(d for d in state.recent if d.step <= shared),
+        settings_changes=here,
+        left=MappingProxyType(left),
+    )
+
+
+def divide_changes(
+    tree: Mapping[int, BranchRecord], branch: int, step: int, changes: Iterable[SettingsChanged]
+) -> tuple[tuple[SettingsChanged, ...], tuple[SettingsChanged, ...]]:
+    """Changes of settings that a line has up to the end of a step, oldest first, and those it has not."""
+    limits = {one: step if last is None else min(last, step) for one, last in ancestry(tree, branch)}
+    here: list[SettingsChanged] = []
+    elsewhere: list[SettingsChanged] = []
+    for change in changes:
+        on_line = change.finished_steps <= limits.get(change.branch, -1)
+        (here if on_line else elsewhere).append(change)
+    # Numbers grow along a line.
+    return tuple(sorted(here, key=lambda change: change.number)), tuple(elsewhere)
+
+
+class _OfStep(Protocol):
+    @property
+    def step(self) -> int: ...
+
+
+_S = TypeVar("_S", bound=_OfStep)
+
+
+def _share(
+    state: RunState, branch: int, step: int, present: tuple[_S, ...], left: list[tuple[_S, ...]]
+) -> tuple[tuple[_S, ...], dict[int, tuple[_S, ...]]]:
+    """Divide everything of one kind anew: what is on the line, and the rest by branch."""
+    tree = state.tree
+    pools: dict[int, dict[int, _S]] = {}
+    for other, items in zip(state.left, left, strict=True):
+        pools.setdefault(other, {}).update((item.step, item) for item in items)
+    for item in present:
+        pools.setdefault(holder(tree, state.branch, item.step), {})[item.step] = item
+    line: dict[int, _S] = {}
+    rest: dict[int, tuple[_S, ...]] = {}
+    for other, pool in pools.items():
+        for item in pool.values():
+            if item.step <= step and holder(tree, branch, item.step) == other:
+                line[item.step] = item
+        kept = tuple(item for number, item in sorted(pool.items()) if line.get(number) is not item)
+        if kept:
+            rest[other] = kept
+    return tuple(item for _, item in sorted(line.items())), rest
+
+
+def _went_to(state: RunState, event: WentTo) -> RunState:
+    state = _stand_at(state, event.branch, event.step)
+    message = f"{event.how}: at the end of step {event.step} on {state.branch_label}"
+    if event.left_step:
+        message += f", step {event.left_step} was left"
+    return replace(
+        state,
+        current=None,
+        phase=None,
+        phase_seconds=MappingProxyType({}),
+        went=event,
+        log=_log(state, event, "info", "history", f"{message} · state {event.state_hash[:12]}"),
+    )
+
+
+def _branch_started(state: RunState, event: BranchStarted) -> RunState:
+    record = BranchRecord(
+        branch=event.branch, parent=event.parent, fork_step=event.fork_step, name=event.name
+    )
+    others = tuple(known for known in state.branches if known.branch != event.branch)
+    state = _stand_at(replace(state, branches=(*others, record)), event.branch, event.fork_step)
+    message = f"{record.label} goes off after step {event.fork_step} of {state.tree[event.parent].label}"
+    return replace(state, log=_log(state, event, "info", "history", message))
+
+
 def _back_to(state: RunState, finished_steps: int) -> RunState:
-    """Leave what came after a step: it is an abandoned future (the run file keeps it)."""
+    """Leave what came after a step without a word of where: a retried step, or a file of an older program."""
     return replace(
         state,
         history=tuple(m for m in state.history if m.step <= finished_steps),
@@ -152,8 +298,15 @@ def _back_to(state: RunState, finished_steps: int) -> RunState:
 def _run_started(state: RunState, event: RunStarted) -> RunState:
     verb = "resumed after step" if event.finished_steps else "started, step"
     message = f"{event.name} {verb} {event.finished_steps} of {event.total_steps}"
+    if event.branch not in state.tree:  # later steps had no state to go on from, and were left
+        gone_off = BranchRecord(branch=event.branch, parent=state.branch, fork_step=event.finished_steps)
+        state = replace(state, branches=(*state.branches, gone_off))
+    if event.branch == state.branch:
+        state = _back_to(state, event.finished_steps)
+    else:
+        state = _stand_at(state, event.branch, event.finished_steps)
     return replace(
-        _back_to(state, event.finished_steps),
+        state,
         run=event,
         mode=Mode.LOADING,
         mode_detail="",
@@ -285,6 +438,7 @@ def _step_finished(state: RunState, event: StepFinished) -> RunState:
         state,
         current=None,
         phase=None,
+        went=None,
         recent=(*state.recent[-(RECENT_STEPS - 1) :], finished),
         history=(*state.history, metrics),
         log=_log(state, event, "info", "step", message),
@@ -413,5 +567,8 @@ _HANDLERS: dict[type[Event], Callable[[RunState, Any], RunState]] = {
     PlayStarted: _play_started,
     PlaygroundAnswered: _play_answered,
     PlayEnded: _play_ended,
+    WentTo: _went_to,
+    BranchStarted: _branch_started,
+    StatesKept: lambda state, event: replace(state, kept=event),
     RunEnded: _ended,
 }

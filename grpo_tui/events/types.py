@@ -42,6 +42,8 @@ class RunStarted(Event):
     total_steps: int
     finished_steps: int
     config_toml: str
+    branch: int = 0
+    """The branch it goes on, a new one where later steps than ``finished_steps`` were left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,6 +255,8 @@ class SettingsChanged(Event):
     undoes: int = 0
     """Number of the change that it takes back; 0 where it is one of its own."""
     by: str = "you"
+    branch: int = 0
+    """The branch that the run was on. Lines that go through it beyond ``finished_steps`` have the change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,6 +299,64 @@ class PlayEnded(Event):
     id: int
     reason: str
     message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WentTo(Event):
+    """The run stands at the end of another step: weights, moments, random numbers and settings are as they were there.
+
+    A step in progress was left. Nothing is deleted: what comes after ``step`` stays on its branch.
+    """
+
+    step: int
+    branch: int
+    """The branch of the line that is present now; the steps up to its fork belong to those before it."""
+    state_hash: str
+    """:meth:`grpo_tui.engine.trainer.Trainer.state_hash` of what was restored, checked against what was kept."""
+    how: str
+    """``undo``, ``redo``, ``go to`` or ``start again``."""
+    from_step: int
+    """The last finished step before."""
+    from_branch: int = 0
+    left_step: int = 0
+    """The step in progress that was left, 0 if there was none."""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BranchStarted(Event):
+    """Steps from now on go on a branch of their own."""
+
+    branch: int
+    parent: int
+    fork_step: int
+    """The last step taken over from the parent."""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandObeyed(Event):
+    """A request that can change the course of the run was carried out; ``command`` is its JSON.
+
+    ``step``, ``phase`` and ``visit`` are its :class:`~grpo_tui.events.commands.Place`.
+    """
+
+    command: str
+    step: int
+    phase: str = ""
+    visit: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatesKept(Event):
+    """What can be gone back to, after a step: states on disk (in memory, where there is no folder) and their bytes."""
+
+    step: int
+    num_states: int
+    num_bytes: int
+    budget_bytes: int
+    num_thinned: int = 0
+    """States deleted so far to stay under the budget."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

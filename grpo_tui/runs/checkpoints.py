@@ -14,13 +14,14 @@ import itertools
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from grpo_tui.runs.schema import os_error
 
 _NAME = re.compile(r"step-(\d{6,})")
+_ASIDE = re.compile(r"branch-(\d+)-step-(\d{6,})")
 _TEMPORARY, _OLD = ".tmp-", ".old-"
 _counter = itertools.count()
 _in_progress: set[Path] = set()
@@ -148,6 +149,33 @@ def set_aside(checkpoints_dir: Path, after: int, branch: int) -> tuple[Path, ...
             except OSError as error:
                 raise os_error("rename", path, error) from error
             moved.append(target)
+    return tuple(moved)
+
+
+def bring_back(checkpoints_dir: Path, line: Mapping[int, int]) -> tuple[Path, ...]:
+    """Rename checkpoints that were set aside back to ``step-…``: the run returned to the line they belong to.
+
+    Args:
+        checkpoints_dir: where checkpoints are.
+        line: the branches of the present line, each with its last step that counts.
+
+    Returns:
+        Their new paths.
+    """
+    moved = []
+    for path in sorted(checkpoints_dir.glob("branch-*")):
+        match = _ASIDE.fullmatch(path.name)
+        if match is None or int(match[2]) > line.get(int(match[1]), -1):
+            continue
+        target = checkpoints_dir / checkpoint_name(int(match[2]))
+        if target.exists():
+            continue
+        try:
+            path.rename(target)
+            fsync(checkpoints_dir)
+        except OSError as error:
+            raise os_error("rename", path, error) from error
+        moved.append(target)
     return tuple(moved)
 
 

@@ -7,6 +7,7 @@ import sqlite3
 from collections import Counter
 from dataclasses import dataclass, field
 
+from grpo_tui.events.records import BranchRecord
 from rewards.base import Verdict
 
 NO_ANSWER = ""
@@ -43,6 +44,19 @@ class Branch:
     last_reward: float | None = None
     active: bool = False
     """The run goes on here."""
+    name: str = ""
+    num_steps: int = 0
+    """Finished steps of its own."""
+
+    @property
+    def record(self) -> BranchRecord:
+        """The same as events tell it."""
+        return BranchRecord(branch=self.id, parent=self.parent, fork_step=self.fork_step, name=self.name)
+
+    @property
+    def last_step(self) -> int:
+        """Where its line ends: its own last finished step, or the last that it took over."""
+        return max(self.fork_step, self.last)
 
 
 def timeline(db: sqlite3.Connection, step: int, group_index: int) -> tuple[Visit, ...]:
@@ -115,8 +129,10 @@ def branches(db: sqlite3.Connection) -> tuple[Branch, ...]:
             last=last or 0,
             last_reward=reward if isinstance(reward, int | float) else None,
             active=id == active,
+            name=name,
+            num_steps=num_steps,
         )
-        for id, parent, fork_step, created, first, last, reward in db.execute(_BRANCHES)
+        for id, parent, fork_step, created, first, last, reward, name, num_steps in db.execute(_BRANCHES)
     )
 
 
@@ -124,7 +140,7 @@ _BRANCHES = """
 SELECT b.id, b.parent, b.fork_step, b.created, min(s.step), max(s.step), (
     SELECT json_extract(t.metrics, '$.reward_mean') FROM steps t
     WHERE t.branch = b.id AND t.finished ORDER BY t.step DESC LIMIT 1
-)
+), b.name, count(s.step)
 FROM branches b LEFT JOIN steps s ON s.branch = b.id AND s.finished GROUP BY b.id ORDER BY b.id
 """
 

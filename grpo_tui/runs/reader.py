@@ -28,6 +28,7 @@ from grpo_tui.events.records import (
 from grpo_tui.events.state import RunState, reduce
 from grpo_tui.events.types import (
     AdvantagesComputed,
+    BranchStarted,
     CheckpointSaved,
     Event,
     GroupSampled,
@@ -37,6 +38,7 @@ from grpo_tui.events.types import (
     SettingsChanged,
     StepFinished,
     TokensWeighed,
+    WentTo,
 )
 from grpo_tui.runs import lines, schema, search
 from grpo_tui.runs.lines import Branch, Visit
@@ -57,6 +59,23 @@ class Snapshot(NamedTuple):
 
     state: RunState
     seq: int
+
+
+class Head(NamedTuple):
+    """Where a run stands. ``state_hash`` is empty before the first step."""
+
+    branch: int
+    step: int
+    state_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A line of steps from the first to the last of a branch."""
+
+    branch: int
+    history: tuple[StepMetrics, ...]
+    evals: tuple[EvalRecord, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +168,45 @@ class RunReader:
             rows = db.execute(_LIVE.format("e.step, e.time, e.path, e.num_bytes", "checkpoints")).fetchall()
         found = {s: CheckpointSaved(step=s, time=time, path=path, num_bytes=n) for s, time, path, n in rows}
         return tuple(found.values())
+
+    def head(self) -> Head:
+        """Where the run stands: at the end of a step of a line."""
+        with self._moment() as db:
+            (branch,) = db.execute(_ACTIVE).fetchone()
+            row = db.execute("SELECT step, metrics FROM live_steps ORDER BY step DESC LIMIT 1").fetchone()
+        if row is None:
+            return Head(branch=int(branch), step=0, state_hash="")
+        metrics = codec.decode_record(StepMetrics, json.loads(row[1]))
+        return Head(branch=int(branch), step=int(row[0]), state_hash=metrics.state_hash)
+
+    def line(self, branch: int) -> Line:
+        """All finished steps and evaluations of the line that ends in a branch, whatever line is the present one.
+
+        Raises:
+            RunFileError: there is no such branch.
+        """
+        with self._moment() as db:
+            if not db.execute("SELECT 1 FROM branches WHERE id = ?", (branch,)).fetchone():
+                raise RunFileError(f"cannot read {self._path}: it has no branch {branch}")
+            steps = db.execute(
+                _LINE.format("e.step, e.metrics", "steps", "AND e.finished"), (branch,)
+            ).fetchall()
+            evals = db.execute(_LINE.format("e.step, e.record", "evals", ""), (branch,)).fetchall()
+            return Line(
+                branch=branch,
+                history=tuple(codec.decode_record(StepMetrics, json.loads(text)) for _, text in steps),
+                evals=tuple(
+                    {step: codec.decode_record(EvalRecord, json.loads(text)) for step, text in evals}.values()
+                ),
+            )
+
+    def states(self) -> dict[tuple[int, int], str]:
+        """The hash of the state after every finished step, by branch and step."""
+        with self._moment() as db:
+            rows = db.execute(
+                "SELECT branch, step, json_extract(metrics, '$.state_hash') FROM steps WHERE finished"
+            ).fetchall()
+        return {(branch, step): state_hash or "" for branch, step, state_hash in rows}
 
     def load_step(self, step: int, branch: int | None = None) -> StepDetail | None:
         """A finished step with its groups.
@@ -250,9 +308,13 @@ class RunReader:
     def settings_changes(self) -> tuple[SettingsChanged, ...]:
         """Changes of settings on the present branch, oldest first."""
         state = RunState()
-        for event in self.events_of(RunStarted, SettingsChanged):
+        for event in self.events_of(RunStarted, SettingsChanged, WentTo, BranchStarted):
             state = reduce(state, event)
         return state.settings_changes
+
+    def all_settings_changes(self) -> tuple[SettingsChanged, ...]:
+        """Changes of settings on whatever branch, oldest first."""
+        return tuple(e for e in self.events_of(SettingsChanged) if isinstance(e, SettingsChanged))
 
     def events(self, after_seq: int = 0, limit: int | None = None) -> list[tuple[int, Event]]:
         """Stored events with their sequence numbers, oldest first; events of newer programs are passed over.
@@ -373,6 +435,16 @@ ORDER BY e.seq
 _LEAN_METRICS = "json_remove(s.metrics, '$.update.grad_norm_by_module')"
 """Half of a long run's metrics are these norms, and nearly all of the time it takes to parse them."""
 
+_ACTIVE = "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'active_branch'"
+_LINE = """
+WITH RECURSIVE line (branch, last_step) AS (
+    SELECT ?, 9223372036854775807
+    UNION ALL
+    SELECT b.parent, min(b.fork_step, line.last_step)
+    FROM line JOIN branches b ON b.id = line.branch WHERE b.parent IS NOT NULL
+)
+SELECT {} FROM line l JOIN {} e ON e.branch = l.branch AND e.step <= l.last_step {} ORDER BY e.step, e.branch
+"""
 _LIVE = """
 SELECT {} FROM lineage l JOIN {} e ON e.branch = l.branch AND e.step <= l.last_step ORDER BY e.step, e.branch
 """

@@ -5,6 +5,7 @@ One directory per run::
     run.db         SQLite (WAL while it is written): everything below
     config.toml    the configuration, as given
     checkpoints/   see :mod:`grpo_tui.runs.checkpoints`
+    history/       see :mod:`grpo_tui.runs.states`
     log            the log as text, a convenience copy
     lock           held by the process that trains the run
 
@@ -14,7 +15,8 @@ to query by. A row of ``events`` whose data lives in those tables has an empty p
 
 **Branches.** A step belongs to the branch it was taken on. Going back to an earlier step and training on opens
 a new branch; the old steps stay where they are. ``lineage`` lists the branches that lead to the present one, each
-with the last step that counts, and ``live_steps`` is the default view: nothing is ever marked or deleted.
+with the last step that counts, and ``live_steps`` is the default view: nothing is ever marked or deleted. A run that
+went back and has not gone on yet stands at ``head_step`` (in ``meta``) of ``active_branch``; without one, at its end.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ DATABASE = "run.db"
 CONFIG = "config.toml"
 CONFIG_NOW = "config-now.toml"
 CHECKPOINTS = "checkpoints"
+HISTORY = "history"
 LOG = "log"
 
 APPLICATION_ID = 0x6772706F
@@ -156,9 +159,37 @@ CREATE VIEW live_steps AS
     SELECT s.* FROM lineage l JOIN steps s ON s.branch = l.branch AND s.step <= l.last_step WHERE s.finished
 """
 
+_HEAD = """
+ALTER TABLE branches ADD COLUMN name TEXT NOT NULL DEFAULT '';
+
+DROP VIEW live_steps;
+
+DROP VIEW lineage;
+
+CREATE VIEW lineage (branch, last_step) AS
+    WITH RECURSIVE line (branch, last_step) AS (
+        SELECT CAST(value AS INTEGER), coalesce(
+            (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'head_step'), 9223372036854775807)
+        FROM meta WHERE key = 'active_branch'
+        UNION ALL
+        SELECT b.parent, min(b.fork_step, line.last_step)
+        FROM line JOIN branches b ON b.id = line.branch WHERE b.parent IS NOT NULL
+    )
+    SELECT branch, last_step FROM line;
+
+CREATE VIEW live_steps AS
+    SELECT s.* FROM lineage l JOIN steps s ON s.branch = l.branch AND s.step <= l.last_step WHERE s.finished
+"""
+
+
+def _named_branches_and_a_head(connection: sqlite3.Connection) -> None:
+    for statement in _HEAD.split(";\n"):
+        connection.execute(statement)
+
+
 Migration = Callable[[sqlite3.Connection], None]
 
-MIGRATIONS: tuple[Migration, ...] = (_first_version,)
+MIGRATIONS: tuple[Migration, ...] = (_first_version, _named_branches_and_a_head)
 """The n-th brings a file of version n to version n + 1; the first makes an empty file a run file."""
 
 

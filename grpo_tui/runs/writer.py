@@ -23,10 +23,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from grpo_tui.events import codec
-from grpo_tui.events.records import CompletionRecord, GroupRecord, ProblemRecord, StepDetail
+from grpo_tui.events.lines import common_step
+from grpo_tui.events.records import BranchRecord, CompletionRecord, GroupRecord, ProblemRecord, StepDetail
 from grpo_tui.events.state import LogLine, RunState, reduce
 from grpo_tui.events.types import (
     AdvantagesComputed,
+    BranchStarted,
     CheckpointSaved,
     CompletionInspected,
     EvalFinished,
@@ -46,9 +48,10 @@ from grpo_tui.events.types import (
     StepStarted,
     TokensWeighed,
     TrainerFailed,
+    WentTo,
 )
 from grpo_tui.runs import schema
-from grpo_tui.runs.checkpoints import fsync, set_aside
+from grpo_tui.runs.checkpoints import bring_back, fsync, set_aside
 from grpo_tui.runs.lock import RunLock
 from grpo_tui.runs.schema import RunFileError, clear_errors, os_error
 
@@ -62,6 +65,8 @@ PROMPT_EVENTS: tuple[type[Event], ...] = (
     SettingsChanged,
     Notice,
     PlayEnded,
+    WentTo,
+    BranchStarted,
     RunEnded,
 )
 """Written, with everything before them, as soon as they come."""
@@ -269,6 +274,10 @@ class RunWriter:
             position = self._go_back(self._forget(position), event.finished_steps)
         elif isinstance(event, StepStarted):
             position = self._go_back(self._forget(position), event.step - 1)
+        elif isinstance(event, WentTo):
+            position = self._stand_at(self._forget(position), event.branch, event.step)
+        elif isinstance(event, BranchStarted):
+            position = self._start_branch(self._forget(position), event)
         before = position.state
         state = reduce(before, event)
         lines.extend((event, line) for line in state.log)
@@ -333,6 +342,7 @@ class RunWriter:
             "INSERT INTO events (time, type, step, step_id, payload) VALUES (?, 'StepFinished', ?, ?, '')",
             (event.time, detail.step, position.step_id),
         )
+        self._connection.execute("DELETE FROM meta WHERE key = 'head_step'")
         if self._indexed:
             self._connection.execute(
                 "INSERT INTO completions_fts (rowid, text) SELECT c.id, c.text FROM completions c "
@@ -360,14 +370,45 @@ class RunWriter:
         if position.last_step <= finished_steps:
             return position
         # First the checkpoints: if we are killed in between, resuming takes an older one and comes here again.
-        set_aside(self.run_dir / schema.CHECKPOINTS, finished_steps, position.branch)
+        self._set_aside(finished_steps)
         cursor = self._connection.execute(
             "INSERT INTO branches (parent, fork_step, created) VALUES (?, ?, ?)",
             (position.branch, finished_steps, time.time()),
         )
-        branch = cursor.lastrowid
+        return self._set_head(position, int(cursor.lastrowid or 0), finished_steps)
+
+    def _start_branch(self, position: _Position, event: BranchStarted) -> _Position:
+        self._set_aside(event.fork_step)
+        self._connection.execute(
+            "INSERT INTO branches (id, parent, fork_step, created, name) VALUES (?, ?, ?, ?, ?)",
+            (event.branch, event.parent, event.fork_step, event.time, _storable(event.name)),
+        )
+        return self._set_head(position, event.branch, event.fork_step)
+
+    def _stand_at(self, position: _Position, branch: int, step: int) -> _Position:
+        """The end of ``step`` on the line of ``branch`` is where the run goes on, whatever comes after it."""
+        records = self._connection.execute("SELECT id, parent, fork_step FROM branches").fetchall()
+        tree = {b: BranchRecord(branch=b, parent=parent, fork_step=fork) for b, parent, fork in records}
+        common = common_step(tree, position.branch, branch)
+        self._set_aside(step if common is None else min(step, common))
+        position = self._set_head(position, branch, step)
+        bring_back(self.run_dir / schema.CHECKPOINTS, self._lineage())
+        return position
+
+    def _lineage(self) -> dict[int, int]:
+        """The branches of the present line, the last first, each with its last step that counts."""
+        return dict(self._connection.execute("SELECT branch, last_step FROM lineage"))
+
+    def _set_aside(self, after: int) -> None:
+        """Put away the present line's checkpoints beyond a step, each under the branch that it was taken on."""
+        forks = dict(self._connection.execute("SELECT id, fork_step FROM branches WHERE parent IS NOT NULL"))
+        for branch in self._lineage():
+            set_aside(self.run_dir / schema.CHECKPOINTS, max(after, forks.get(branch, 0)), branch)
+
+    def _set_head(self, position: _Position, branch: int, step: int) -> _Position:
         self._connection.execute("UPDATE meta SET value = ? WHERE key = 'active_branch'", (str(branch),))
-        return replace(position, branch=int(branch or 0), last_step=finished_steps)
+        self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('head_step', ?)", (str(step),))
+        return replace(position, branch=branch, last_step=step)
 
     def _begin_again(self, truncate_after: int | None) -> None:
         connection = self._connection

@@ -125,7 +125,7 @@ class RunView:
         self.state = state
         self._old_steps.clear()
         self.groups_per_step = _prompts_per_step(state.run.config_toml) if state.run else 0
-        if self.cursor.step is not None and self.place_of(self.cursor.step) is None:
+        if self.cursor.step is not None and self._place_of(self.cursor.step) is None:
             self.go_live()
 
     def log_lines(self, level: str, source: str, lines: Iterable[str], at: float | None = None) -> None:
@@ -232,10 +232,10 @@ class RunView:
         history = self.state.history
         if self.cursor.step is None:
             return history[-1] if history else None
-        place = self.place_of(self.cursor.step)
+        place = self._place_of(self.cursor.step)
         return history[place] if place is not None else None
 
-    def place_of(self, step: int) -> int | None:
+    def _place_of(self, step: int) -> int | None:
         """Where a finished step stands in the history."""
         history = self.state.history
         place = bisect_left(history, step, key=lambda metrics: metrics.step)

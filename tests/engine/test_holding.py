@@ -73,6 +73,8 @@ def test_one_step_between_steps_and_the_rest_of_one_within(
         session.wait_for_mode("paused before step 3")
         assert len(session.events.of(StepFinished)) == 2
         session.send(StepOnce())
+        session.wait_for_mode("paused after the last step")
+        session.send(Resume())
         assert session.join().reason == "finished"
     assert session.events.hashes == undisturbed
 

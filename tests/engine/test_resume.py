@@ -66,7 +66,9 @@ def test_two_and_two_are_four(tmp_path: Path, overrides: tuple[str, ...]) -> Non
 
 def test_from_an_older_checkpoint_the_steps_beyond_it_are_taken_again(tmp_path: Path) -> None:
     """As after a kill at step 3 of a run that saves every second step."""
-    config = small_config("run.steps=3", "run.checkpoint_every=2", "run.keep_checkpoints=9")
+    config = small_config(
+        "run.steps=3", "run.checkpoint_every=2", "run.keep_checkpoints=9", "run.history_mb=0"
+    )
     _, whole = run_small(config, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "checkpoints" / checkpoint_name(3))
     ended, again = run_small(config, tmp_path / "run", resume=True)
@@ -76,7 +78,7 @@ def test_from_an_older_checkpoint_the_steps_beyond_it_are_taken_again(tmp_path: 
 
 
 def test_from_no_checkpoint_everything_is_taken_again(tmp_path: Path) -> None:
-    config = small_config("run.steps=2")
+    config = small_config("run.steps=2", "run.history_mb=0")
     _, whole = run_small(config, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     _, again = run_small(config, tmp_path / "run", resume=True)

@@ -404,6 +404,7 @@ def test_resumed_anywhere_it_goes_on_as_if_never_left(
     source, events = whole
     run_dir = tmp_path / "run"
     shutil.copytree(source, run_dir)
+    shutil.rmtree(run_dir / "history")
     for step in range(last + 1, 8):
         shutil.rmtree(run_dir / "checkpoints" / checkpoint_name(step))
     later = [row for row in CHANGES if not _made_by(row, last)]
@@ -487,6 +488,7 @@ def test_going_back_before_a_change_leaves_it(whole: tuple[Path, Events], tmp_pa
     source, _ = whole
     shutil.copytree(source, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "checkpoints")
+    shutil.rmtree(tmp_path / "run" / "history")
     shutil.copytree(
         source / "checkpoints" / checkpoint_name(1), tmp_path / "run/checkpoints" / checkpoint_name(1)
     )

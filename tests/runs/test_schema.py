@@ -13,6 +13,8 @@ from grpo_tui.runs.store import list_runs
 from grpo_tui.runs.writer import RunWriter
 from tests.events.builders import fingerprint, fold, run_events
 
+BEFORE = len(schema.MIGRATIONS)
+
 
 def version(run_dir: Path) -> int:
     database = sqlite3.connect(run_dir / "run.db")
@@ -47,7 +49,7 @@ def test_an_older_file_is_brought_up_by_the_writer(finished: Path, monkeypatch: 
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, add_notes))
     with RunWriter.open(finished):
         pass
-    assert version(finished) == 2
+    assert version(finished) == BEFORE + 1
     with RunReader(finished) as reader:
         assert fingerprint(reader.load_state()) == fingerprint(fold(run_events(6)))
 
@@ -69,7 +71,7 @@ def test_a_migration_that_fails_changes_nothing(finished: Path, monkeypatch: pyt
     with pytest.raises(RunFileError, match="nonsense"):
         RunWriter.open(finished)
     monkeypatch.undo()
-    assert version(finished) == 1
+    assert version(finished) == BEFORE
     with RunWriter.open(finished) as writer:  # whole, and the lock was let go
         assert writer.last_step == 6
 
