@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sys
 import threading
@@ -32,6 +33,7 @@ from grpo_tui.tui.actions import (
 from grpo_tui.tui.capture import OutputCapture
 from grpo_tui.tui.handing_out import HandingOut
 from grpo_tui.tui.leaving import Leaving
+from grpo_tui.tui.loop_lag import LoopLag
 from grpo_tui.tui.palette import palette_commands
 from grpo_tui.tui.remembering import Remembering
 from grpo_tui.tui.rooms import LIVE, ROOM_ACTIONS, open_room
@@ -95,6 +97,8 @@ class GrpoApp(App[int]):
         self.leaving = Leaving(self)
         self.remembering = Remembering(self)
         self.handing_out = HandingOut(self)
+        self.lag = LoopLag()
+        self._lag_shown = False
         self._bindings_key: tuple[object, ...] = ()
 
     # --- start -------------------------------------------------------------------------------------------
@@ -105,8 +109,23 @@ class GrpoApp(App[int]):
             sys.stdout, sys.stderr = self.capture.streams
         self.remembering.begin()
         self.set_interval(TICK, self._tick)
+        self.set_interval(1.0, self._show_lag)
+        self.lag.start(asyncio.get_running_loop())
         self.open_first()
         self.call_after_refresh(self._painted)
+
+    def on_unmount(self) -> None:
+        """Let the loop end."""
+        self.lag.stop()
+
+    def _show_lag(self) -> None:
+        if self.view is not None:
+            self.view.debug = self.lag.text if self._lag_shown else ""
+
+    def action_toggle_lag(self) -> None:
+        """Show in the header how late the event loop is, or no more."""
+        self._lag_shown = not self._lag_shown
+        self._show_lag()
 
     def open_first(self) -> None:
         """Open the Welcome room, or the run that the command line named."""
@@ -380,6 +399,11 @@ class GrpoApp(App[int]):
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Every action of the registry, and Textual's own choice of theme."""
         yield SystemCommand("Theme", "Change the colours.", self.action_change_theme)
+        yield SystemCommand(
+            "Debug: loop lag",
+            "How late the screen is: p95 and worst of the last minute.",
+            self.action_toggle_lag,
+        )
         yield from palette_commands(self, screen)
 
     # --- leaving -----------------------------------------------------------------------------------------

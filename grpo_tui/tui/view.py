@@ -71,6 +71,8 @@ class RunView:
         self.watched: Watched | None = None
         """What kind of recording this is; None for a live run."""
         self.play_form: PlayForm | None = None
+        self.debug = ""
+        """Shown in the header in the place of the model, while someone looks into the app itself."""
         self._starts_running = not paused
         self._old_steps: OrderedDict[int, StepDetail | None] = OrderedDict()
 

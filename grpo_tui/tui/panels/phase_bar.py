@@ -8,23 +8,23 @@ from textual.geometry import Size
 
 from grpo_tui.events.records import PHASES, Mode, Phase, StepMetrics
 from grpo_tui.tui.glyphs import MODES, PHASE_SHORT, WATCHED
+from grpo_tui.tui.pace import evaluation, phase_share, run_left, step_left
 from grpo_tui.tui.panels.base import Panel
 from grpo_tui.tui.session import Watched
 from grpo_tui.tui.text import Line, Span, clean, clip, count, duration, line_width, memory
 from grpo_tui.tui.view import RunView
 from grpo_tui.tui.widgets.charts import progress_bar
 
-PACE_STEPS = 10
 PHASE_KEYS = (Phase.SAMPLE, Phase.SCORE, Phase.REFERENCE, Phase.UPDATE)
 
 
 def mode_span(view: RunView) -> Span:
-    """The mode as reached, or as asked for."""
+    """The mode as reached, and what was asked for and is not reached yet."""
     glyph, name, role = MODES[view.state.mode]
     if view.watched is not None:
         return watched_span(view.watched, name)
     if view.request is not None:
-        return f"{glyph} {view.request.label}", "warn bold"
+        return f"{glyph} {name} → {view.request.label}", "warn bold"
     detail = view.state.mode_detail
     if view.state.mode is Mode.PAUSED and detail:
         return f"{glyph} {name} {clean(detail)}", f"{role} bold"
@@ -38,15 +38,6 @@ def watched_span(watched: Watched, mode: str) -> Span:
     glyph, role = WATCHED[watched.status]
     said = clean(watched.detail) if watched.detail else mode.lower()
     return f"{glyph} {watched.status.upper()} {said}", f"{role} bold"
-
-
-def seconds_left(view: RunView) -> float | None:
-    """Time to the end of the run at the pace of the last steps."""
-    run, history = view.state.run, view.state.history[-PACE_STEPS:]
-    if run is None or not history or not run.total_steps or not view.grows:
-        return None
-    pace = sum(m.seconds for m in history) / len(history)
-    return pace * max(0, run.total_steps - view.state.last_step)
 
 
 def step_label(view: RunView) -> str:
@@ -87,7 +78,7 @@ class PhaseBar(Panel, can_focus=False):
         return (
             state.run, state.mode, state.mode_detail, state.phase, state.phase_seconds, state.history,
             state.current and state.current.step, state.model, state.data, view.request, view.cursor.step,
-            view.watched,
+            view.watched, view.debug,
             *bar,
         )  # fmt: skip
 
@@ -95,9 +86,15 @@ class PhaseBar(Panel, can_focus=False):
         """Progress of the present phase in eighths of a bar, its count, tokens per second."""
         gauge = view.phase_gauge
         if gauge is None:
-            return 0.0, "", 0.0
-        share = round(gauge.done / gauge.total * 80) / 80 if gauge.total > 0 else 0.0
-        return share, view.progress_text, round(gauge.tokens_per_second)
+            held_out = evaluation(view)
+            if held_out is None:
+                return 0.0, "", 0.0
+            return (
+                round(80 * held_out.done / held_out.total) / 80,
+                f"{held_out.done}/{held_out.total} held out",
+                0.0,
+            )
+        return round(80 * phase_share(view)) / 80, view.progress_text, round(gauge.tokens_per_second)
 
     def build(self, view: RunView, size: Size) -> tuple[list[Line], int | None]:
         """Name and model; step, mode and phases; pace."""
@@ -105,7 +102,7 @@ class PhaseBar(Panel, can_focus=False):
         wide = width >= 98
         mode = mode_span(view)
         phases = self._phases(view, short=not wide)
-        eta = seconds_left(view)
+        eta = run_left(view)
         pace: Line = ((f"ETA {duration(eta)}", "") if eta is not None else ("", ""),)
         metrics = view.metrics
         if not wide and metrics is not None:
@@ -131,13 +128,16 @@ class PhaseBar(Panel, can_focus=False):
             right.append(f"{clean(model.dtype)} on {clean(model.device)}")
         if state.data is not None:
             right.append(f"{state.data.num_train} problems of {clean(state.data.source)}")
-        text = "  ·  ".join(right)
+        text = view.debug or "  ·  ".join(right)
         return spread(tuple(left), ((clip(text, width - line_width(tuple(left)) - 2), "dim"),), width)
 
     def _phases(self, view: RunView, *, short: bool) -> Line:
         state = view.state
         share, amount, _ = self._share(view)
         spans: list[Span] = [] if not short else [(" ", "")]
+        if evaluation(view) is not None:
+            bar = progress_bar(share, 6 if short else 10)
+            return (*spans, ("▸EVALUATION", "accent bold"), (f" {bar}", "accent"), (f" {amount}", "dim"))
         now = PHASES.index(state.phase) if state.phase is not None else -1
         for index, phase in enumerate(PHASES):
             name = PHASE_SHORT[phase] if short else phase.value
@@ -161,6 +161,9 @@ class PhaseBar(Panel, can_focus=False):
         metrics, left = view.metrics, [(" ", "")]
         if metrics is not None:
             left += [(f"{duration(metrics.seconds)}/step", ""), (f" ({_split(metrics)})", "dim")]
+            now = step_left(view) if view.state.mode is Mode.RUNNING else None
+            if now is not None:
+                left += [(f"  {duration(now)} to go", "")]
             groups = view.groups_per_step
             left += [(f"   {self._speed(view):.0f} tok/s", "")]
             if groups:
