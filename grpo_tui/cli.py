@@ -25,6 +25,7 @@ examples:
   grpo-tui resume runs/NAME                     go on where a run stopped
   grpo-tui view runs/NAME                       look at a run, finished or running; nothing is trained
   grpo-tui export runs/NAME --what completions  every answer of a run as Parquet; also adapter, merged, …
+  grpo-tui doctor --fit MODEL                   does it train on this machine, in which microbatches?
   grpo-tui verify --gold 3/4 'so \\boxed{6/8}'   judge an answer and explain
 """
 
@@ -91,6 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
     view.set_defaults(function=_view)
 
     from grpo_tui.compare.options import add_compare
+    from grpo_tui.doctor_options import add_doctor
     from grpo_tui.export.options import add_export
     from grpo_tui.preferences.options import add_config
     from grpo_tui.reward_model.options import add_train_reward
@@ -99,12 +101,22 @@ def build_parser() -> argparse.ArgumentParser:
     add_compare(commands).set_defaults(function=_compare)
     add_export(commands).set_defaults(function=_export)
     add_config(commands).set_defaults(function=_config_command)
+    doctor = add_doctor(commands)
+    _add_settings(doctor)
+    doctor.set_defaults(function=_doctor)
     add_verify(commands).set_defaults(function=_verify)
     add_train_reward(commands).set_defaults(function=_train_reward)
     return parser
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    _add_settings(parser)
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="the run's folder (default: a new one below runs/)"
+    )
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset", metavar="NAME", help="tiny (default), gsm8k, math, cmath, workstation or deepseekmath"
     )
@@ -123,9 +135,6 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         dest="overrides",
         help="one setting, over both",
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="the run's folder (default: a new one below runs/)"
     )
 
 
@@ -275,6 +284,17 @@ def _config_command(arguments: argparse.Namespace) -> int:
     from grpo_tui.preferences.command import run
 
     return run(arguments.do, _preferences(arguments), as_json=arguments.json)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    if arguments.fit is not None:
+        arguments.overrides = [*arguments.overrides, f"model.source={arguments.fit}"]
+    if arguments.prompt_tokens < 0:
+        return _complain(f"--prompt-tokens {arguments.prompt_tokens}: must be at least 0", 2)
+    config = _config(arguments)
+    from grpo_tui.doctor import run
+
+    return run(arguments, config)
 
 
 def _verify(arguments: argparse.Namespace) -> int:
