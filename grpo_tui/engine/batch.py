@@ -72,7 +72,9 @@ def _by_microbatch(
             gate.tick(f"in {phase}, after {done} microbatches")
             with torch.no_grad():
                 logprobs_B_T, _ = trainer.policy.logprobs(
-                    token_batch(microbatch, trainer.policy), trainer.config.sampling.temperature
+                    token_batch(microbatch, trainer.policy),
+                    trainer.config.sampling.temperature,
+                    with_entropy=False,
                 )
             passes.add(*count_tokens(microbatch, trainer.policy))
             found.append(

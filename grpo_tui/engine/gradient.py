@@ -205,7 +205,7 @@ def _forward(
     config, policy = trainer.config.algorithm, trainer.policy
     temperature = trainer.config.sampling.temperature
     if config.beta == 0 or config.kl_estimator != "exact" or config.kl_in == "reward":
-        return policy.logprobs(batch, temperature)[0], None
+        return policy.logprobs(batch, temperature, with_entropy=False)[0], None
     anchor: Tensor | None = None
     # The anchor first: swapping weights under a graph that waits for its backward pass would break it.
     if config.kl_anchor == "ref":

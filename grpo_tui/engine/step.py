@@ -13,6 +13,7 @@ from grpo_tui.engine.advantages import add_advantages
 from grpo_tui.engine.batch import emit_kl_ref, prepare_batch
 from grpo_tui.engine.control import Gate
 from grpo_tui.engine.growth import plan_next_round
+from grpo_tui.engine.in_progress import StepInProgress, keep_what_still_holds
 from grpo_tui.engine.metrics import measure_step
 from grpo_tui.engine.profiling import profiled
 from grpo_tui.engine.report import emit_token_weights
@@ -34,9 +35,12 @@ def run_step(trainer: Trainer, gate: Gate) -> StepMetrics:
         WentElsewhere: a request carried out between two phases went to the end of another step.
     """
     step = trainer.finished_steps + 1
-    with trainer.history.step(trainer), profiled(trainer, gate, step):
-        take_what_waits(trainer, step)
-        return _run_step(trainer, gate, step)
+    try:
+        with trainer.history.step(trainer), profiled(trainer, gate, step):
+            take_what_waits(trainer, step)
+            return _run_step(trainer, gate, step)
+    finally:
+        trainer.in_progress = None
 
 
 def _run_step(trainer: Trainer, gate: Gate, step: int) -> StepMetrics:
@@ -44,6 +48,7 @@ def _run_step(trainer: Trainer, gate: Gate, step: int) -> StepMetrics:
     trainer.emit(StepStarted(time=time.time(), step=step))
     with gate.phase(step, Phase.PROBLEMS):
         rollout = begin_rollout(trainer, next_prompts(trainer, step))
+    now = trainer.in_progress = StepInProgress(step=step, rollout=rollout)
     while rollout.wants_more:
         with gate.phase(step, Phase.SAMPLE):
             sample_groups(trainer, step, rollout, gate)
@@ -51,22 +56,43 @@ def _run_step(trainer: Trainer, gate: Gate, step: int) -> StepMetrics:
             score_groups(trainer, step, rollout, gate)
             plan_next_round(trainer, step, rollout)
     with gate.phase(step, Phase.ADVANTAGES):
-        rows = make_rows(trainer, rollout.prompts, rollout.groups)
-        groups = add_advantages(trainer, step, rollout.groups, rows, gate)
+        compute_advantages(trainer, now, gate)
     with gate.phase(step, Phase.REFERENCE):
-        prepare_batch(trainer, step, rows, gate)
+        settle(trainer, now, gate)
+        prepare_batch(trainer, step, now.rows, gate)
+        now.prepared = True
     with gate.phase(step, Phase.UPDATE):
-        result = update_policy(trainer, step, rows, gate)
+        settle(trainer, now, gate)
+        result = update_policy(trainer, step, now.rows, gate)
     # From here on the weights are new and the step is done, whatever becomes of telling it.
     trainer.finished_steps = step
     trainer.num_sampled_tokens += rollout.num_sampled_tokens
     with gate.telling(step):
-        kl_ref = emit_kl_ref(trainer, step, rows, exact=not result.skipped)
-        emit_token_weights(trainer, step, rows)
-        metrics = measure_step(trainer, step, groups, rows, rollout, result, kl_ref, gate.seconds_by_phase)
+        kl_ref = emit_kl_ref(trainer, step, now.rows, exact=not result.skipped)
+        emit_token_weights(trainer, step, now.rows)
+        metrics = measure_step(
+            trainer, step, now.groups, now.rows, rollout, result, kl_ref, gate.seconds_by_phase
+        )
         trainer.tally = Tally()
     for note in rollout.notes:
         trainer.emit(Notice(time=time.time(), level="info", message=f"step {step}: {note}", source="groups"))
     trainer.emit(StepFinished(time=time.time(), metrics=metrics))
     trainer.history.finished(trainer, metrics.state_hash)
     return metrics
+
+
+def compute_advantages(trainer: Trainer, now: StepInProgress, gate: Gate) -> None:
+    """Rows of the groups as they stand, with their advantages."""
+    now.rows = make_rows(trainer, now.rollout.prompts, now.rollout.groups)
+    now.groups = add_advantages(trainer, now.step, now.rollout.groups, now.rows, gate)
+    now.changed = False
+
+
+def settle(trainer: Trainer, now: StepInProgress, gate: Gate) -> None:
+    """After an act: advantages and log-probs anew, where the groups are not what they were computed for."""
+    if now.changed:
+        before = now.rows
+        compute_advantages(trainer, now, gate)
+        keep_what_still_holds(before, now.rows)
+        if now.prepared:
+            prepare_batch(trainer, now.step, now.rows, gate)

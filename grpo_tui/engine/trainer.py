@@ -38,6 +38,9 @@ from rewards.compose import WeightedReward
 if TYPE_CHECKING:
     from grpo_tui.engine.profiling import ProfilePlan
 
+if TYPE_CHECKING:
+    from grpo_tui.engine.in_progress import StepInProgress
+
 Emit = Callable[[Event], None]
 Report = Callable[[Progress], None]
 
@@ -115,6 +118,8 @@ class Trainer:
     """Called by handlers of requests at every token: raises where the request is to be left."""
     watch: Watch = field(default_factory=Watch, repr=False)
     """Who watches a group being sampled."""
+    in_progress: StepInProgress | None = None
+    """What the present step has made so far; None between steps."""
     history: History = field(default_factory=lambda: History(0))
     """Where the run stands among its branches, and the states it can go back to."""
     _closed: bool = field(default=False, repr=False)

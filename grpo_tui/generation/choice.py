@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from grpo_tui.generation.types import SamplingSettings
-from grpo_tui.ops.logprobs import entropy_of
 
 
 class Chosen(NamedTuple):
@@ -28,17 +27,58 @@ def choose(logits_N_V: Tensor, uniforms_N: Tensor, settings: SamplingSettings) -
         settings: temperature, top-p and top-k.
     """
     greedy = settings.temperature == 0
-    scaled = logits_N_V.float() if greedy else logits_N_V.float() / settings.temperature
-    all_logprobs = torch.log_softmax(scaled, dim=-1)
-    # The likeliest by its logit: normalising can round two near logits to one log-prob.
-    tokens = scaled.argmax(-1) if greedy else _invert(_filtered(all_logprobs, settings), uniforms_N)
-    logprobs = all_logprobs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
-    return Chosen(tokens, logprobs, entropy_of(all_logprobs))
+    scaled = (
+        logits_N_V.float()
+        if greedy or settings.temperature == 1
+        else logits_N_V.float() / settings.temperature
+    )
+    highest = scaled.amax(-1, keepdim=True)
+    below = scaled - highest
+    weights = below.exp()
+    total = weights.sum(-1)
+    normaliser = total.log()
+    if greedy:
+        # The likeliest by its logit: normalising can round two near logits to one log-prob.
+        tokens = scaled.argmax(-1)
+    elif settings.top_p < 1.0 or 0 < settings.top_k < scaled.shape[-1]:
+        tokens = _invert(_filtered(weights, settings), uniforms_N)
+    else:
+        tokens = _invert_by_blocks(weights, uniforms_N)
+    logprobs = below.gather(-1, tokens.unsqueeze(-1)).squeeze(-1) - normaliser
+    # H = lse − Σ p z; forbidden tokens (z = −∞) count nothing.
+    mean = (weights * below.clamp_(min=_FORBIDDEN)).sum(-1) / total
+    return Chosen(tokens, logprobs, normaliser - mean)
 
 
-def _filtered(all_logprobs_N_V: Tensor, settings: SamplingSettings) -> Tensor:
+_FORBIDDEN = -1e4
+"""Log-odds below which exp() is 0 in float32."""
+_BLOCK = 256
+
+
+def _invert_by_blocks(weights_N_V: Tensor, uniforms_N: Tensor) -> Tensor:
+    """As :func:`_invert`, with float64 sums over blocks and inside one block only."""
+    spare = -weights_N_V.shape[-1] % _BLOCK
+    blocks_N_K_L = torch.nn.functional.pad(weights_N_V, (0, spare)).view(len(weights_N_V), -1, _BLOCK)
+    sums_N_K = blocks_N_K_L.sum(-1).double()
+    block_N, rest_N = _find(sums_N_K, uniforms_N)
+    inside_N_L = blocks_N_K_L[torch.arange(len(block_N), device=block_N.device), block_N].double()
+    token_N, _ = _find(inside_N_L, rest_N)
+    return block_N * _BLOCK + token_N
+
+
+def _find(weights_N_K: Tensor, shares_N: Tensor) -> tuple[Tensor, Tensor]:
+    """The slot in which a share of the total weight falls, and at which share of the slot."""
+    cumulative = weights_N_K.cumsum(-1)
+    slots = _first_beyond(cumulative, shares_N)
+    weight = weights_N_K.gather(-1, slots.unsqueeze(-1)).squeeze(-1)
+    start = cumulative.gather(-1, slots.unsqueeze(-1)).squeeze(-1) - weight
+    share = (shares_N.to(cumulative) * cumulative[:, -1] - start) / weight
+    return slots, share.clamp_(0.0, 1.0)
+
+
+def _filtered(weights_N_V: Tensor, settings: SamplingSettings) -> Tensor:
     """Unnormalised probabilities in float64, zero where top-k or top-p excludes a token."""
-    probabilities = all_logprobs_N_V.double().exp()
+    probabilities = weights_N_V.double()
     if 0 < settings.top_k < probabilities.shape[-1]:
         smallest = probabilities.topk(settings.top_k, dim=-1).values[:, -1:]
         probabilities = probabilities.masked_fill(probabilities < smallest, 0.0)
@@ -54,11 +94,15 @@ def _filtered(all_logprobs_N_V: Tensor, settings: SamplingSettings) -> Tensor:
 
 def _invert(probabilities_N_V: Tensor, uniforms_N: Tensor) -> Tensor:
     """The first token whose cumulative probability exceeds the row's uniform number."""
-    cumulative = probabilities_N_V.cumsum(-1)
-    total = cumulative[:, -1:].contiguous()
-    targets = uniforms_N.unsqueeze(-1).to(cumulative) * total
-    # right=True: a token of probability 0 is never the first to exceed the target.
-    tokens = torch.searchsorted(cumulative, targets, right=True).squeeze(-1)
-    # Rounding can put the target on the total: then the last token that has any probability is meant.
-    last = torch.searchsorted(cumulative, total, right=False).squeeze(-1)
-    return torch.minimum(tokens, last)
+    return _first_beyond(probabilities_N_V.cumsum(-1), uniforms_N)
+
+
+def _first_beyond(cumulative_N_V: Tensor, shares_N: Tensor) -> Tensor:
+    """The first slot whose cumulative weight exceeds a share of the total."""
+    total = cumulative_N_V[:, -1:].contiguous()
+    targets = shares_N.unsqueeze(-1).to(cumulative_N_V) * total
+    # right=True: a slot of weight 0 is never the first to exceed the target.
+    slots = torch.searchsorted(cumulative_N_V, targets, right=True).squeeze(-1)
+    # Rounding can put the target on the total: then the last slot that has any weight is meant.
+    last = torch.searchsorted(cumulative_N_V, total, right=False).squeeze(-1)
+    return torch.minimum(slots, last)

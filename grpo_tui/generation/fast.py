@@ -9,6 +9,7 @@ of these cannot take is sampled by the trusted one: :func:`make_sampler` tries, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from grpo_tui.generation import attention
 from grpo_tui.generation.drawing import MAX_ROWS, Drawn, in_rounds
 from grpo_tui.generation.folded import Twin
 from grpo_tui.generation.slab import SlabCache
+from grpo_tui.generation.straight import Straight
 from grpo_tui.generation.threads import decoding_threads
 from grpo_tui.generation.trusted import TrustedSampler, left_pad
 from grpo_tui.generation.types import (
@@ -37,6 +39,10 @@ TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.15}
 """Largest total variation between the distributions of twin and model that is taken for rounding."""
 
 
+Decode = Callable[[Tensor, Tensor, Tensor | None, SlabCache], Tensor]
+"""Tokens ``B``, their positions ``B``, what they may look at, and the cache → logits ``B_V``."""
+
+
 class FastSampler:
     """Draws completions through a twin of the policy's model."""
 
@@ -50,18 +56,19 @@ class FastSampler:
         self._max_rows = max_rows
         _check_cache(policy)
         self._twin = Twin(policy, attention.NAME)
+        self._decode = _decoder(self._twin)
 
     @torch.no_grad()
     def sample(
         self, requests: Sequence[SampleRequest], settings: SamplingSettings, on_token: OnToken
     ) -> list[SampledTokens]:
         """One completion for each request, in order."""
-        with decoding_threads(self._policy):
-            self._twin.refresh()
+        num_rows = min(len(requests), self._max_rows)
+        with decoding_threads(self._policy), self._twin.awake(num_rows) as model:
             return in_rounds(
                 requests,
                 self._max_rows,
-                lambda rows: _Round(self._policy, self._twin.model, rows, settings),
+                lambda rows: _Round(self._policy, model, self._decode, rows, settings),
                 on_token,
             )
 
@@ -71,9 +78,8 @@ class FastSampler:
 
         ½ Σ |p − q| over the vocabulary, on a few tokens, with noise for an adapter.
         """
-        with self._policy.stirred():
-            self._twin.refresh()
-            batch = self._policy.sample_batch()
+        batch = self._policy.sample_batch()
+        with self._policy.stirred(), self._twin.awake(batch.completion_ids_B_T.shape[0]):
             expected = torch.softmax(self._policy.logits(batch).float(), dim=-1)
             found = torch.softmax(self._logits(batch).float(), dim=-1)
             return float(0.5 * (found - expected).abs().sum(-1).max())
@@ -86,7 +92,7 @@ class FastSampler:
         for column in range(answers.shape[1] - 1):
             mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
             looks = mask[:, None, None]
-            logits.append(_decode(model, answers[:, column], mask.sum(1) - 1, looks, cache))
+            logits.append(self._decode(answers[:, column], mask.sum(1) - 1, looks, cache))
         return torch.stack(logits, dim=1)
 
 
@@ -151,10 +157,18 @@ def _prefill(model: Any, ids_P_W: Tensor, mask_P_W: Tensor, cache: SlabCache) ->
     return logits
 
 
-def _decode(
+def _decoder(twin: Twin) -> Decode:
+    """What feeds one token a row and gives the logits of the next, ``B_V``."""
+    try:
+        return Straight(twin)
+    except (ValueError, AttributeError):
+        return partial(_through_modules, twin.model)
+
+
+def _through_modules(
     model: Any, tokens_B: Tensor, positions_B: Tensor, looks: Tensor | None, cache: SlabCache
 ) -> Tensor:
-    """Feed one token a row; logits of the next, ``B_V``."""
+    """Decode by the model's own modules."""
     output = model(
         input_ids=tokens_B.unsqueeze(1),
         attention_mask=looks,
@@ -171,9 +185,14 @@ class _Round:
     """Rows being decoded together, without those that are finished."""
 
     def __init__(
-        self, policy: Policy, model: Any, requests: Sequence[SampleRequest], settings: SamplingSettings
+        self,
+        policy: Policy,
+        model: Any,
+        decode: Decode,
+        requests: Sequence[SampleRequest],
+        settings: SamplingSettings,
     ) -> None:
-        self._policy, self._model = policy, model
+        self._policy, self._model, self._decode = policy, model, decode
         self.drawn = Drawn(policy, requests, settings)
         self._rows_N = torch.arange(len(requests), device=policy.device)
         self._running_N = torch.ones(len(requests), dtype=torch.bool, device=policy.device)
@@ -225,7 +244,7 @@ class _Round:
     def _forward(self) -> None:
         """Feed the tokens drawn last."""
         looks = None if self._looks is None else self._looks[..., : self._cache.get_seq_length() + 1]
-        self._logits_N_V = _decode(self._model, self._next_N, self._position_N, looks, self._cache)
+        self._logits_N_V = self._decode(self._next_N, self._position_N, looks, self._cache)
         self._position_N = self._position_N + 1
 
 

@@ -1,35 +1,52 @@
-"""A twin of the policy for sampling: the same frozen weights, with the adapter in the matrices instead of beside them.
+"""A twin of the policy for sampling: the same frozen weights, without the adapter's modules.
 
-Every LoRA layer costs a handful of small kernels and Python calls for each token; the twin has none of them. It shares
-all weights that the adapter does not touch, and holds its own copy of those it does, filled anew before each sampling.
+Every LoRA layer of PEFT costs a handful of small kernels and Python calls for each token; the twin has none of them. Three
+ways, by what they cost in memory:
 
-Folding rounds W + ΔW to the dtype of W. In float32 that is exact to the last bits. In bf16 an adapter's small ΔW can
-vanish in the rounding, so there, and where a second copy of the weights would be large, the twin keeps the adapter beside
-the matrix, but bare: two products, nothing else.
+- in float32, up to 300 M parameters, the adapter is folded into a copy of the matrices, which is exact to the last bits;
+- else, up to a billion, it stays beside them, for in bf16 an adapter's small ΔW can vanish in the rounding of W + ΔW;
+- above that the weights are not copied at all: the adapter stands bare beside the policy's own matrices.
+
+Copies are made for one sampling and let go after it (:class:`Twin.awake`).
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from grpo_tui.generation.products import Joined, can_pack
 from grpo_tui.policy.policy import POLICY_ADAPTER, Policy
 
 FOLDED_PARAMETERS = 300_000_000
-"""Up to here a second copy of the adapted weights is cheap, and what a layer costs beside its product is dear."""
+"""Up to here a float32 copy of the adapted weights is cheap, and what a layer costs beside its product is dear."""
+COPIED_PARAMETERS = 1_000_000_000
+"""Up to here the weights are copied for the time of a sampling."""
 
 
 class BareLora(nn.Module):
     """``W x + b + s B (A x)`` in the dtype of W, without dropout, casts or bookkeeping."""
 
-    def __init__(self, base: nn.Linear) -> None:
+    def __init__(self, base: nn.Linear, source: Any) -> None:
         super().__init__()
         self.base = base
+        self._source = [source]  # in a list, lest it becomes a submodule
         self.a_R_I: Tensor | None = None
         self.b_O_R: Tensor | None = None
+
+    def refresh(self, num_rows: int) -> None:  # noqa: ARG002 - as Joined has it
+        """Take over the adapter's present weights."""
+        (source,), dtype = self._source, self.base.weight.dtype
+        self.a_R_I = source.lora_A[POLICY_ADAPTER].weight.to(dtype)
+        self.b_O_R = (source.lora_B[POLICY_ADAPTER].weight * source.scaling[POLICY_ADAPTER]).to(dtype)
+
+    def release(self) -> None:
+        """Nothing worth letting go."""
 
     def forward(self, x: Tensor) -> Tensor:
         """The adapted product."""
@@ -40,55 +57,136 @@ class BareLora(nn.Module):
         return torch.addmm(y.flatten(0, -2), low.flatten(0, -2), self.b_O_R.t()).view(y.shape)
 
 
+class FoldedLayer:
+    """A layer of another kind than Linear (GPT-2's transposed one), with the adapter in its own copy of the matrix."""
+
+    def __init__(self, plain: Any, source: Any) -> None:
+        self.plain, self._source = plain, source
+
+    @torch.no_grad()
+    def refresh(self, num_rows: int) -> None:  # noqa: ARG002 - as Joined has it
+        """Take over the adapter's present weights."""
+        source = self._source
+        whole = source.base_layer.weight + source.get_delta_weight(POLICY_ADAPTER)
+        self.plain.weight = nn.Parameter(whole, requires_grad=False)
+
+    def release(self) -> None:
+        """Let the copy go."""
+        self.plain.weight = nn.Parameter(self._source.base_layer.weight.new_empty(0), requires_grad=False)
+
+
 class Twin:
-    """The policy's model without adapter modules. :meth:`refresh` brings it up to the adapter as it is."""
+    """The policy's model without adapter modules; :meth:`awake` gives it the adapter as it is."""
 
     def __init__(self, policy: Policy, attention: str) -> None:
-        """Build the twin; its adapted weights are filled by the first :meth:`refresh`.
+        """Build the twin.
 
         Args:
             policy: whose weights are shared.
             attention: name of a registered attention function.
 
         Raises:
-            ValueError: a layer is adapted in a way that cannot be folded.
+            ValueError: a layer is adapted in a way that the twin cannot have.
         """
         base = policy.model.get_base_model()
         shared: dict[int, Any] = {id(t): t for t in (*base.parameters(), *base.buffers())}
         self.model: Any = copy.deepcopy(base, shared).eval()
         self.model.config._attn_implementation = attention
-        self._folds = policy.dtype is torch.float32 and policy.num_parameters < FOLDED_PARAMETERS
-        self._layers: list[tuple[Any, Any]] = []
-        adapted = {name: module for name, module in base.named_modules() if hasattr(module, "lora_A")}
-        for name, source in adapted.items():
-            parent_name, _, leaf = name.rpartition(".")
-            parent = self.model.get_submodule(parent_name)
-            self._replace(parent, leaf, source)
-
-    def _replace(self, parent: nn.Module, leaf: str, source: Any) -> None:
-        if POLICY_ADAPTER not in source.lora_A or getattr(source, "use_dora", {}).get(POLICY_ADAPTER):
-            raise ValueError("a layer is adapted by something other than plain LoRA")
-        plain = getattr(parent, leaf).base_layer
-        if self._folds:
-            plain.weight = nn.Parameter(torch.empty_like(plain.weight), requires_grad=False)
-            target: nn.Module = plain
-        elif type(plain) is nn.Linear:
-            target = BareLora(plain)
+        small = policy.num_parameters < FOLDED_PARAMETERS
+        self._folds = policy.dtype is torch.float32 and small
+        self._packs = policy.device.type == "cpu" and can_pack(policy.dtype)
+        self._layers: list[Joined | BareLora | FoldedLayer] = []
+        self.joined: dict[str, Joined] = {}
+        """By the name of the first of the layers that each stands for."""
+        sources = {name: module for name, module in base.named_modules() if hasattr(module, "lora_A")}
+        for source in sources.values():
+            _check(source, folds=self._folds)
+        if policy.num_parameters < COPIED_PARAMETERS:
+            self._join(sources, policy)
         else:
-            raise ValueError(f"a {type(plain).__name__} cannot carry a bare adapter")
-        setattr(parent, leaf, target)
-        self._layers.append((source, target))
+            for name, source in sources.items():
+                layer = BareLora(source.base_layer, source)
+                self._layers.append(layer)
+                self._put(name, layer)
 
-    @torch.no_grad()
-    def refresh(self) -> None:
-        """Take over the adapter's present weights."""
-        for source, target in self._layers:
-            if self._folds:
-                torch.add(
-                    source.base_layer.weight, source.get_delta_weight(POLICY_ADAPTER), out=target.weight.data
-                )
-            else:
-                dtype = target.base.weight.dtype
-                scale = source.scaling[POLICY_ADAPTER]
-                target.a_R_I = source.lora_A[POLICY_ADAPTER].weight.to(dtype)
-                target.b_O_R = (source.lora_B[POLICY_ADAPTER].weight * scale).to(dtype)
+    def _join(self, sources: dict[str, Any], policy: Policy) -> None:
+        """Replace adapted layers, those of one input together, and the head."""
+        for names in _reading_together(self.model, list(sources), policy.device):
+            if type(sources[names[0]].base_layer) is not nn.Linear:
+                self._fold(names, sources)
+                continue
+            pairs = [(sources[name].base_layer, sources[name]) for name in names]
+            joined = Joined([_leaf(name) for name in names], pairs, folds=self._folds, packs=self._packs)
+            self._layers.append(joined)
+            self.joined[names[0]] = joined
+            for name, part in zip(names, joined.parts, strict=True):
+                self._put(name, part)
+        head = self.model.get_output_embeddings()
+        if self._packs and type(head) is nn.Linear:
+            name = next(name for name, module in self.model.named_modules() if module is head)
+            joined = Joined([_leaf(name)], [(head, None)], folds=False, packs=True)
+            self._layers.append(joined)
+            self.joined[name] = joined
+            self._put(name, joined.parts[0])
+
+    def _fold(self, names: list[str], sources: dict[str, Any]) -> None:
+        for name in names:
+            plain = self.model.get_submodule(name).base_layer
+            self._layers.append(FoldedLayer(plain, sources[name]))
+            self._put(name, plain)
+
+    def _put(self, name: str, layer: nn.Module) -> None:
+        parent, _, leaf = name.rpartition(".")
+        setattr(self.model.get_submodule(parent), leaf, layer)
+
+    @contextmanager
+    def awake(self, num_rows: int) -> Iterator[Any]:
+        """The model with the adapter's present weights; within only.
+
+        Args:
+            num_rows: rows decoded at once, for which matrices are laid out.
+        """
+        try:
+            for layer in self._layers:
+                layer.refresh(num_rows)
+            yield self.model
+        finally:
+            for layer in self._layers:
+                layer.release()
+
+
+def _leaf(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _check(source: Any, *, folds: bool) -> None:
+    if POLICY_ADAPTER not in source.lora_A or getattr(source, "use_dora", {}).get(POLICY_ADAPTER):
+        raise ValueError("a layer is adapted by something other than plain LoRA")
+    if not folds and type(source.base_layer) is not nn.Linear:
+        raise ValueError(f"a {type(source.base_layer).__name__} cannot carry a bare adapter")
+
+
+@torch.no_grad()
+def _reading_together(model: Any, names: list[str], device: torch.device) -> list[list[str]]:
+    """Names of layers, those together that one parent gives the very same tensor, seen in one forward pass."""
+    inputs: dict[str, list[Tensor]] = {name: [] for name in names}  # held, so that no two share an address
+    hooks = [
+        model.get_submodule(name).register_forward_pre_hook(
+            lambda _module, args, name=name: inputs[name].append(args[0])
+        )
+        for name in names
+    ]
+    try:
+        ids = torch.zeros(1, 2, dtype=torch.long, device=device)
+        looks = torch.ones(1, 1, 2, 2, dtype=torch.bool, device=device).tril()
+        places = torch.arange(2, device=device).unsqueeze(0)
+        model(input_ids=ids, attention_mask=looks, position_ids=places, use_cache=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    groups: dict[tuple[str, int], list[str]] = {}
+    for name, seen in inputs.items():
+        once = len(seen) == 1
+        key = (name.rpartition(".")[0], id(seen[0])) if once else (name, 0)
+        groups.setdefault(key, []).append(name)
+    return list(groups.values())

@@ -35,15 +35,17 @@ class SlabLayer(CacheLayerMixin):  # type: ignore[misc,unused-ignore]
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         end = self.length + key_states.shape[-2]
-        room = self.keys.shape[-2]
-        if end > room:
-            room = min(self.capacity, max(end, 2 * room))
-            self.keys = _moved(self.keys, self.length, room)
-            self.values = _moved(self.values, self.length, room)
+        if end > self.keys.shape[-2]:
+            self._make_room(end)
         self.keys[:, :, self.length : end] = key_states
         self.values[:, :, self.length : end] = value_states
         self.length = end
         return self.keys[:, :, :end], self.values[:, :, :end]
+
+    def _make_room(self, end: int) -> None:
+        room = min(self.capacity, max(end, 2 * self.keys.shape[-2]))
+        self.keys = _moved(self.keys, self.length, room)
+        self.values = _moved(self.values, self.length, room)
 
     def select(self, rows_N: Tensor) -> None:
         """Keep these rows, in this order; a row may be taken several times."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from grpo_tui.events.records import FloatArray, IntArray
@@ -61,12 +61,12 @@ class TokenTick:
     """Positions decoded so far by the completions still running."""
     num_prompt_tokens: int = 0
     """Prompt tokens prefilled so far in this call, each distinct prompt of a round once."""
-    prefill_seconds: float = 0.0
-    decode_seconds: float = 0.0
+    prefill_seconds: float = field(default=0.0, compare=False)
+    decode_seconds: float = field(default=0.0, compare=False)
     """Spent so far in this call; what listeners to ticks take is not among them."""
     first: int = 0
     """Which request the rows that are decoded together begin with."""
-    peek: Peek = _nothing
+    peek: Peek = field(default=_nothing, compare=False)
     """Gives the tokens drawn so far by some of those rows. Waits for the device, so it is for the few who look."""
 
 

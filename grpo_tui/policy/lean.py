@@ -80,14 +80,27 @@ class LeanLora(nn.Module):
         return product
 
 
+class LeanNorm(nn.Module):
+    """Root-mean-square normalisation in one call, which keeps its input for the backward pass and no float32 copies."""
+
+    def __init__(self, source: Any) -> None:
+        super().__init__()
+        self.weight, self.eps = source.weight, float(source.variance_epsilon)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x / rms(x) · w``."""
+        return nn.functional.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+
 class LeanTwin:
     """The policy's model with lean layers, and its language-model head apart."""
 
-    def __init__(self, base: Any) -> None:
+    def __init__(self, base: Any, attention: str | None = None) -> None:
         """Build the twin.
 
         Args:
             base: the model under PEFT's wrapper, its adapted layers in place.
+            attention: name of a registered attention function; None: the model's own.
 
         Raises:
             ValueError: a layer is adapted in a way that the twin does not know.
@@ -99,6 +112,9 @@ class LeanTwin:
             _check(source)
             parent_name, _, leaf = name.rpartition(".")
             setattr(self.model.get_submodule(parent_name), leaf, LeanLora(source, self.switch))
+        _put_lean_norms(self.model)
+        if attention is not None:
+            self.model.config._attn_implementation = attention
         head = self.model.get_output_embeddings()
         if type(head) is not nn.Linear:
             raise ValueError(f"its head is a {type(head).__name__}")
@@ -112,6 +128,16 @@ class LeanTwin:
         self.head_bias: Tensor | None = head.bias
         self.shares_prompts = can_share(base.config)
         """Whether a prompt can go through once for all its completions."""
+
+
+def _put_lean_norms(model: Any) -> None:
+    """Replace norms that are plain root-mean-square ones; Gemma's, which add 1 to their weights, stay."""
+    for name, norm in [(n, m) for n, m in model.named_modules() if hasattr(m, "variance_epsilon")]:
+        lean = LeanNorm(norm)
+        probe = torch.linspace(-1.0, 2.0, norm.weight.numel()).to(norm.weight)
+        if torch.allclose(lean(probe), norm(probe), rtol=2e-2 if probe.dtype is torch.bfloat16 else 1e-5):
+            parent_name, _, leaf = name.rpartition(".")
+            setattr(model.get_submodule(parent_name), leaf, lean)
 
 
 def _check(source: Any) -> None:

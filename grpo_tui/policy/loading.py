@@ -12,6 +12,7 @@ import torch
 
 from grpo_tui.config.schema import ModelConfig
 from grpo_tui.data.bundled import bundled_path
+from grpo_tui.policy import attention as lean_attention
 from grpo_tui.policy.errors import PolicyError
 from grpo_tui.policy.lean import LeanTwin
 from grpo_tui.policy.policy import Policy
@@ -77,10 +78,10 @@ def make_lean(policy: Policy, kind: str, say: Say = lambda _name, _detail: None)
     if kind == "peft":
         return
     try:
-        policy.lean = LeanTwin(policy.model.get_base_model())
-        deviation, limit = policy.lean_deviation(), LEAN_TOLERANCE.get(policy.dtype, 0.5)
-        if not deviation <= limit:
-            raise ValueError(f"log-probs differ by up to {deviation:.2g}, more than {limit:g}")
+        try:
+            _take_lean(policy, lean_attention.NAME)
+        except (ValueError, TypeError, RuntimeError, AttributeError, NotImplementedError):
+            _take_lean(policy, None)
     except (ValueError, TypeError, RuntimeError, AttributeError, NotImplementedError) as error:
         policy.lean = None
         reason = " ".join(str(error).split())[:200]
@@ -90,6 +91,14 @@ def make_lean(policy: Policy, kind: str, say: Say = lambda _name, _detail: None)
             ) from error
         say("keeping PEFT's layers", reason)
         _LOG.warning("scoring and updating go through PEFT's own layers, slower: %s", reason)
+
+
+def _take_lean(policy: Policy, attention_name: str | None) -> None:
+    """Give the policy its lean twin, or raise ValueError where it is not what it stands for."""
+    policy.lean = LeanTwin(policy.model.get_base_model(), attention_name)
+    deviation, limit = policy.lean_deviation(), LEAN_TOLERANCE.get(policy.dtype, 0.5)
+    if not deviation <= limit:
+        raise ValueError(f"log-probs differ by up to {deviation:.2g}, more than {limit:g}")
 
 
 def pick_device(name: str) -> torch.device:

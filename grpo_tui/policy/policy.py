@@ -112,10 +112,13 @@ class Policy:
         finally:
             self.model.eval()
 
-    def logprobs(self, batch: TokenBatch, temperature: float) -> tuple[Tensor, Tensor]:
+    def logprobs(
+        self, batch: TokenBatch, temperature: float, *, with_entropy: bool = True
+    ) -> tuple[Tensor, Tensor]:
         """Log-probs (with gradient) and entropies of the completions' tokens, each ``B_T``.
 
-        Slots outside the completion mask hold finite numbers without meaning.
+        Slots outside the completion mask hold finite numbers without meaning; so do the entropies where they are
+        not wanted.
         """
         if self.lean is None:
             return token_logprobs(self.logits(batch), batch.completion_ids_B_T, temperature=temperature)
@@ -127,6 +130,7 @@ class Policy:
             self.lean.head_bias,
             batch.completion_ids_B_T[mask],
             temperature=temperature,
+            with_entropy=with_entropy,
         )
         empty = torch.zeros(mask.shape, dtype=logprobs_N.dtype, device=mask.device)
         return empty.masked_scatter(mask, logprobs_N), empty.masked_scatter(mask, entropies_N)

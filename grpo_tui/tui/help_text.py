@@ -111,6 +111,13 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
         "The spread around the reward's curve: how unlike the prompts of a step are. ○ is held-out accuracy.",
     ),
     (
+        "filter",
+        'reward<1 & len>150 & verdict=unparsed & prompt~"fraction"',
+        "In History, f lists the responses for which it holds. Fields: step, reward, advantage, len (tokens), verdict, "
+        "finish, kl_ref, entropy, prompt, answer (the gold one), text, and every reward component by name. < <= = != >= > "
+        "and ~ (contains); & | ! and brackets. A comparison with something that is not known is false.",
+    ),
+    (
         "phases",
         "problems → sample → score → advantages → reference → update → emit",
         "The seven calls of one step. The engine can stop between any two of them; . runs just one.",

@@ -43,6 +43,14 @@ LIVE = Room("live", "1", "live", "Is it learning? The run as it goes.", "")
 ROOMS = (
     LIVE,
     Room(
+        "history",
+        "4",
+        "history",
+        "Every step of the run: bookmarks, search, filters, one prompt over time, branches.",
+        "grpo_tui.tui.screens.history:HistoryScreen",
+        footer=True,
+    ),
+    Room(
         "health",
         "h",
         "health",

@@ -127,7 +127,7 @@ class RunView:
         self.state = state
         self._old_steps.clear()
         self.groups_per_step = _prompts_per_step(state.run.config_toml) if state.run else 0
-        if self.cursor.step is not None and self._place_of(self.cursor.step) is None:
+        if self.cursor.step is not None and self.place_of(self.cursor.step) is None:
             self.go_live()
 
     def log_lines(self, level: str, source: str, lines: Iterable[str], at: float | None = None) -> None:
@@ -234,10 +234,10 @@ class RunView:
         history = self.state.history
         if self.cursor.step is None:
             return history[-1] if history else None
-        place = self._place_of(self.cursor.step)
+        place = self.place_of(self.cursor.step)
         return history[place] if place is not None else None
 
-    def _place_of(self, step: int) -> int | None:
+    def place_of(self, step: int) -> int | None:
         """Where a finished step stands in the history."""
         history = self.state.history
         place = bisect_left(history, step, key=lambda metrics: metrics.step)

@@ -68,11 +68,11 @@ def test_the_reference_is_taken_again(
     real = Policy.logprobs
     sizes: list[int] = []
 
-    def runs_out(policy: Policy, batch: Any, temperature: float) -> Any:
+    def runs_out(policy: Policy, batch: Any, temperature: float, **options: Any) -> Any:
         sizes.append(len(batch.completion_ids_B_T))
         if len(sizes) == 1:
             raise torch.OutOfMemoryError
-        return real(policy, batch, temperature)
+        return real(policy, batch, temperature, **options)
 
     monkeypatch.setattr(Policy, "logprobs", runs_out)
     [metrics] = take_steps(trainer, 1)
@@ -87,7 +87,7 @@ def test_where_not_even_one_row_fits_the_error_is_told(
 ) -> None:
     before = trainer.state_hash()
 
-    def always(*_arguments: Any) -> Any:
+    def always(*_arguments: Any, **_options: Any) -> Any:
         raise torch.OutOfMemoryError("no room")
 
     monkeypatch.setattr(gradient, "_backward", always)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from grpo_tui.generation.choice import Chosen, choose
+from grpo_tui.generation.choice import Chosen, _invert, _invert_by_blocks, choose
 from grpo_tui.generation.types import SamplingSettings
 
 ALMOST_ONE = float(np.nextafter(1.0, 0.0))
@@ -180,3 +180,21 @@ def test_rows_do_not_mix() -> None:
 def test_half_precision_logits() -> None:
     chosen = _choose(EIGHTHS.bfloat16(), [0.9])
     assert chosen.logprobs_N.dtype is torch.float32
+
+
+@pytest.mark.parametrize("size", [3, 255, 256, 257, 1000, 4096])
+def test_blocks_find_what_the_whole_sum_finds(size: int) -> None:
+    """Seen to fail with: the rest inside a block not scaled by its sum; blocks counted from 1; padding drawn."""
+    generator = torch.Generator().manual_seed(size)
+    weights = torch.randn(200, size, generator=generator).mul(3).exp()
+    weights[:, ::7] = 0.0
+    uniforms = torch.rand(200, generator=generator, dtype=torch.float64)
+    assert _invert_by_blocks(weights, uniforms).tolist() == _invert(weights.double(), uniforms).tolist()
+
+
+@pytest.mark.parametrize("uniform", [0.0, ALMOST_ONE])
+def test_blocks_at_the_very_ends(uniform: float) -> None:
+    weights = torch.zeros(1, 700)
+    weights[0, [300, 301, 690]] = torch.tensor([1e-6, 1.0, 1e-6])
+    token = _invert_by_blocks(weights, torch.tensor([uniform], dtype=torch.float64)).item()
+    assert token == (300 if uniform == 0.0 else 690)

@@ -130,10 +130,11 @@ def test_in_bf16_the_adapter_stays_beside_the_matrix() -> None:
         parameter.data = parameter.data.float()
     sampler = FastSampler(policy)
     assert sampler.deviation() < TOLERANCE[torch.bfloat16]
-    sampler._twin.refresh()
-    layer, bare = sampler._twin._layers[0]
+    layer = next(m for m in policy.model.modules() if hasattr(m, "lora_A"))
+    joined = next(iter(sampler._twin.joined.values()))
     x = torch.randn(3, 5, layer.in_features, generator=torch.Generator().manual_seed(0)).bfloat16()
-    change = (bare(x) - layer.base_layer(x)).float()
+    with torch.no_grad(), sampler._twin.awake(15):
+        change = (joined.parts[0](x) - layer.base_layer(x)).float()
     expected = layer.get_delta_weight("default").float() @ x.float().flatten(0, 1).t()
     assert change.abs().sum() > 0
     similarity = torch.nn.functional.cosine_similarity(
@@ -234,7 +235,7 @@ def test_on_token_may_raise_and_leaves_no_damage(policy: Policy) -> None:
 
 
 def test_a_wrong_twin_is_found_out(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grpo_tui.generation.folded.Twin.refresh", _forget_to_fold)
+    monkeypatch.setattr("grpo_tui.generation.products._folded", _forget_to_fold)
     said: list[str] = []
     assert isinstance(make_sampler(policy, "auto", said.append), TrustedSampler)
     assert "distributions differ by up to" in said[0]
@@ -242,9 +243,8 @@ def test_a_wrong_twin_is_found_out(policy: Policy, monkeypatch: pytest.MonkeyPat
         make_sampler(policy, "fast")
 
 
-def _forget_to_fold(twin: object) -> None:
-    for source, target in twin._layers:  # type: ignore[attr-defined]
-        target.weight.data.copy_(source.base_layer.weight)
+def _forget_to_fold(plain: torch.nn.Linear, _source: object) -> torch.Tensor:
+    return plain.weight
 
 
 def test_the_sampler_asked_for(policy: Policy) -> None:

@@ -94,3 +94,11 @@ def test_no_positions() -> None:
     hidden, weight, bias, _ = make()
     logprobs, entropies = head_logprobs(hidden[:0], weight, bias, torch.zeros(0, dtype=torch.long))
     assert logprobs.shape == entropies.shape == (0,)
+
+
+def test_without_entropy_the_log_probs_are_the_same() -> None:
+    hidden, weight, bias, tokens = make()
+    whole, _ = head_logprobs(hidden, weight, bias, tokens, chunk_elements=25)
+    bare, entropies = head_logprobs(hidden, weight, bias, tokens, with_entropy=False, chunk_elements=25)
+    assert bare.tolist() == whole.tolist()
+    assert entropies.tolist() == [0.0] * 7

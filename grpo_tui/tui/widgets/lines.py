@@ -149,14 +149,18 @@ class LinesView(ScrollView, can_focus=True):
         ground = (under + styles.background).rich_color if styles.has_rule("background") else None
         return Style(color=color, bgcolor=ground) + styles.text_style
 
+    def line_at(self, row: int) -> Line | None:
+        """One row of the text; None where there is none."""
+        return self._lines[row] if 0 <= row < len(self._lines) else None
+
     def render_line(self, y: int) -> Strip:
         """Return one row of the viewport."""
         row = y + self.scroll_offset.y
         width = self.scrollable_content_region.width
         base = self.rich_style
-        if not 0 <= row < len(self._lines):
+        line = self.line_at(row)
+        if line is None:
             return Strip.blank(width, base)
-        line = self._lines[row]
         segments = [Segment(clean(text), self._role(role) if role else base) for text, role in line if text]
         if row == self._cursor:
             tint = self._component("cursor-focus" if self.has_focus else "cursor")
