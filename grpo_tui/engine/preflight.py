@@ -12,14 +12,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 
 from grpo_tui.algorithms import policy_gradient_loss
-from grpo_tui.config import machine
 from grpo_tui.engine.batch import needs_reference
 from grpo_tui.engine.gradient import batch_size, loss_inputs
+from grpo_tui.engine.meter import DeviceMeter, Meter
 from grpo_tui.engine.rollout import sampling_settings
 from grpo_tui.engine.rows import Row, is_on_policy, token_batch
 from grpo_tui.engine.trainer import Prompt, Trainer
@@ -31,57 +30,6 @@ MARGIN = 0.1
 """Share of the free memory that is left alone: other processes, fragments, longer prompts than were seen."""
 NEVER_ENDS = (-1,)
 """Ids that end a completion, while completions must reach their full length."""
-
-
-class Meter(Protocol):
-    """Measures memory in bytes; tests put a make-believe one here."""
-
-    survives: bool
-    """Whether running out raises an error that can be caught."""
-
-    def free(self) -> int:
-        """What can still be taken."""
-        ...
-
-    def begin(self) -> int:
-        """Begin to watch for a peak; what is held now."""
-        ...
-
-    def peak(self) -> int:
-        """Most held since :meth:`begin`."""
-        ...
-
-
-class DeviceMeter:
-    """Memory of a CUDA device, by torch's allocator; of this process on a CPU."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self.survives = device.type == "cuda"
-
-    def free(self) -> int:
-        """Free on the device, with what the allocator keeps without need."""
-        if not self.survives:
-            return machine.free_memory()
-        torch.cuda.empty_cache()
-        spare = torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
-        return int(torch.cuda.mem_get_info(self._device)[0]) + spare
-
-    def begin(self) -> int:
-        """What is held now."""
-        if self.survives:
-            torch.cuda.synchronize(self._device)
-            torch.cuda.reset_peak_memory_stats(self._device)
-            return int(torch.cuda.memory_allocated(self._device))
-        machine.reset_peak()
-        return machine.held_memory()
-
-    def peak(self) -> int:
-        """Most held since then."""
-        if self.survives:
-            torch.cuda.synchronize(self._device)
-            return int(torch.cuda.max_memory_allocated(self._device))
-        return machine.peak_memory()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

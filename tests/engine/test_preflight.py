@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from grpo_tui.engine import preflight
-from grpo_tui.engine.preflight import DeviceMeter, measure_fit, worst_rows
+from grpo_tui.engine.meter import DeviceMeter
+from grpo_tui.engine.preflight import measure_fit, worst_rows
 from grpo_tui.engine.trainer import Trainer
 from grpo_tui.generation.drawing import MAX_ROWS
 from tests.engine.support import small_config, take_steps, trainer_of
