@@ -88,7 +88,9 @@ def build_parser() -> argparse.ArgumentParser:
     resume.set_defaults(function=_resume)
 
     view = commands.add_parser("view", help="look at a finished or a running run, read-only")
-    view.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    view.add_argument(
+        "run", type=Path, metavar="RUN", help="the run's folder, or one of completions that TRL logged"
+    )
     view.set_defaults(function=_view)
 
     from grpo_tui.compare.options import add_compare

@@ -211,11 +211,23 @@ def _of_branch(state: RunState, reader: RunReader) -> RunState:
 
 
 def open_recording(path: Path) -> RecordedSession:
-    """A session over the run at a path, its folder or its ``run.db``.
+    """A session over whatever stands at a path: a run, by its folder or its ``run.db``, or completions that TRL logged.
 
     Raises:
-        RunFileError: there is none, or it cannot be read.
+        RunFileError: neither, or it cannot be read.
     """
     if path.name == DATABASE and path.is_file():
         path = path.parent
+    if not (path / DATABASE).exists() and path.is_dir():
+        from grpo_tui.runs.trl import completions_folder
+
+        folder = completions_folder(path)
+        if folder is None:
+            raise RunFileError(
+                f"cannot open {path}: there is neither {DATABASE} nor completions_*.parquet in it; give the folder of "
+                "a run, or of completions that TRL logged"
+            )
+        from grpo_tui.tui.trl_session import TrlSession
+
+        return TrlSession(folder)
     return RecordedSession(path)

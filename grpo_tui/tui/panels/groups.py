@@ -71,7 +71,11 @@ class GroupsPanel(Panel):
         if wide:
             spread = number(group.reward_std, 2) if group.rewards else ""
             tokens = sum(c.num_tokens for c in group.completions) / max(1, len(group.completions))
-            spans = (*spans, (fit(spread, 5, right=True), role), (fit(f"{tokens:.0f}", 5, right=True), "dim"))
+            spans = (
+                *spans,
+                (fit(spread, 5, right=True), role),
+                (fit(f"{tokens:.0f}" if tokens else "–", 5, right=True), "dim"),
+            )
         return spans
 
 
@@ -160,10 +164,11 @@ class _Columns:
         if self.show_kl:
             cells.append((fit(compact(completion.kl_ref), 7, right=True), "dim"))
         if self.show_tokens:
-            cells.append((fit(str(completion.num_tokens), 5, right=True), "dim"))
+            cells.append((fit(str(completion.num_tokens or "–"), 5, right=True), "dim"))
         if self.show_end:
             cut = completion.finish_reason == "length"
-            cells.append(("  cut" if cut else "  eos", "warn" if cut else "dim"))
+            ended = "  cut" if cut else "  eos" if completion.finish_reason else "    –"
+            cells.append((ended, "warn" if cut else "dim"))
         return tuple(cells)
 
 

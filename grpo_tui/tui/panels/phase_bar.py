@@ -105,7 +105,7 @@ class PhaseBar(Panel, can_focus=False):
         eta = run_left(view)
         pace: Line = ((f"ETA {duration(eta)}", "") if eta is not None else ("", ""),)
         metrics = view.metrics
-        if not wide and metrics is not None:
+        if not wide and metrics is not None and not view.imported:
             pace = ((f"{duration(metrics.seconds)}/step  {self._speed(view):.0f} tok/s  ", "dim"), *pace)
         head: Line = ((" " + step_label(view) + "  ", "bold"), mode, ("   ", ""))
         return [
@@ -159,7 +159,9 @@ class PhaseBar(Panel, can_focus=False):
 
     def _pace(self, view: RunView, width: int) -> Line:
         metrics, left = view.metrics, [(" ", "")]
-        if metrics is not None:
+        if view.imported:
+            left += [("imported: tokens, times, KL and losses are not recorded", "dim")]
+        elif metrics is not None:
             left += [(f"{duration(metrics.seconds)}/step", ""), (f" ({_split(metrics)})", "dim")]
             now = step_left(view) if view.state.mode is Mode.RUNNING else None
             if now is not None:

@@ -87,7 +87,7 @@ class ResponsePanel(Panel):
         ended = "cut at the limit" if completion.finish_reason == "length" else "ended by itself"
         self.set_title(
             f"Response g{group.index + 1}·r{completion.index + 1}  {glyph}{advantage}",
-            f"{completion.num_tokens} tokens, {ended}",
+            f"{completion.num_tokens} tokens, {ended}" if completion.num_tokens else "tokens not recorded",
         )
         score = judging(completion)
         text = completion.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 from textual.geometry import Size
@@ -53,7 +54,7 @@ class TrendsPanel(Panel):
             return [(("nothing finished yet", "dim"),)], None
         lines: list[Line] = []
         for measure in measures_of(history, config)[:height]:
-            why_not = measure.undefined(config)
+            why_not = _not_imported(view, measure) or measure.undefined(config)
             if why_not:
                 lines.append(
                     ((fit(measure.name, 9) + fit("–", 6, right=True), "dim"), (f"    {why_not}", "dim"))
@@ -77,10 +78,20 @@ class TrendsPanel(Panel):
         return lines, None
 
 
+def _not_imported(view: RunView, measure: Measure) -> str:
+    """Why another program's recording has no such measure; empty where it has. NaN is what it did not record."""
+    if not view.imported or not view.state.history:
+        return ""
+    value = measure.of(view.state.history[-1], settings_of(view.state))
+    unknown = value is None or not math.isfinite(value) or measure.name == "cut off"
+    return "not recorded" if unknown else ""
+
+
 def charted(view: RunView) -> list[Measure]:
     """The measures that have a curve."""
     config = settings_of(view.state)
-    return [m for m in measures_of(view.state.history, config) if not m.undefined(config)]
+    measures = measures_of(view.state.history, config)
+    return [m for m in measures if not m.undefined(config) and not _not_imported(view, m)]
 
 
 class ChartPanel(Panel):
