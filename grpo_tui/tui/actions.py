@@ -271,6 +271,75 @@ OUT_ACTIONS = (
     Action("out.run", "", "app.export_run", "export run", "Write every response of the run as Parquet."),
 )
 
+_VERSUS = Action(
+    "zoom.versus",
+    "D,shift+d",
+    "screen.next_versus",
+    "versus",
+    "Hold the response against the next of the others.",
+)
+_PANE = Action(
+    "zoom.pane",
+    "w",
+    "screen.next_pane",
+    "why",
+    "The next panel: why this reward, what else there is to see.",
+    footer=True,
+)
+
+GROUP_ACTIONS = (_VERSUS, _PANE)
+
+RESPONSE_ACTIONS = (
+    Action(
+        "heat.next",
+        "t",
+        "screen.next_channel(1)",
+        "heat",
+        "What the colours of the tokens are of.",
+        footer=True,
+    ),
+    Action("heat.previous", "T,shift+t", "screen.next_channel(-1)", "heat before", "The channel before."),
+    Action(
+        "heat.base",
+        "b",
+        "screen.look_through('base')",
+        "base",
+        "Look through the base model (adapter off), and back.",
+        footer=True,
+    ),
+    Action(
+        "heat.after",
+        "a",
+        "screen.look_through('now')",
+        "after",
+        "Look through the weights in memory: after the update, once it is done; and back.",
+        footer=True,
+    ),
+    Action(
+        "heat.inspect",
+        "i",
+        "screen.inspect",
+        "score again",
+        "Have the engine score the response with its weights now.",
+    ),
+    Action(
+        "zoom.diff",
+        "d",
+        "screen.toggle_diff",
+        "diff",
+        "Hold the response against another of its group: where they split.",
+        footer=True,
+    ),
+    _VERSUS,
+    _PANE,
+    Action(
+        "heat.mono", "c", "screen.toggle_mono", "colour", "Shades of characters instead of colours, and back."
+    ),
+)
+
+ZOOM_ACTIONS = tuple(dict.fromkeys((*RESPONSE_ACTIONS, *GROUP_ACTIONS)))
+"""Of the Group and Response rooms, each once."""
+
 APP_ACTIONS = (
     Action("app.jump", "ctrl+o", "app.jump", "jump", "Letters appear on the panels; press one to go to it."),
     Action(
@@ -291,7 +360,7 @@ APP_ACTIONS = (
 
 REGISTRY = (*RUN_ACTIONS, *LOOK_ACTIONS, *OUT_ACTIONS, *APP_ACTIONS)
 """Every action but those of rooms (:data:`grpo_tui.tui.rooms.ROOM_ACTIONS`) and of single screens."""
-EVERY = (*REGISTRY, *LIVE_ACTIONS, *PLAY_ACTIONS)
+EVERY = (*REGISTRY, *LIVE_ACTIONS, *ZOOM_ACTIONS, *PLAY_ACTIONS)
 """With those that rooms have alone."""
 _BY_ID = {action.id: action for action in EVERY}
 

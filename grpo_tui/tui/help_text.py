@@ -36,6 +36,24 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
         "How hard the update pushed a response: A × ρ × unclipped × aggregation weight, token by token.",
     ),
     (
+        "heat",
+        "8 shades to the 98th percentile, or 4 on each side of nothing",
+        "What a token's colour is of: t changes it. A channel that would be one flat colour says why instead. Underlined (⊘) "
+        "is a token that the clip or a mask kept from being pushed; italic is the answer that was judged.",
+    ),
+    (
+        "Δlog-prob",
+        "log π_now − log π_sampled",
+        "What updates did to a token's log-prob: of its own step, if the weights in memory are those after it; else the "
+        "legend names the step whose weights they are.",
+    ),
+    (
+        "odds of dead",
+        "p^G + (1 − p)^G",
+        "How likely all G responses are right or all wrong, if each is right with probability p (here: the share of right "
+        "answers this prompt has had so far).",
+    ),
+    (
         "ratio",
         "ρ = exp(log π − log π_old)",
         "How much likelier a token became since it was sampled. On the first gradient step ρ = 1.",

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from grpo_tui.config.schema import RunConfig
 from grpo_tui.events.commands import Command
-from grpo_tui.events.records import StepDetail
+from grpo_tui.events.records import ProblemRecord, StepDetail
 from grpo_tui.events.types import Event, LoadingStage, Preview, Progress, RunEnded, TrainerFailed
 from grpo_tui.tui.session import Recorded
 
 if TYPE_CHECKING:
     from grpo_tui.engine.control import Control
-    from grpo_tui.runs.reader import RunReader
+    from grpo_tui.runs.reader import PastGroup, RunReader
 
 
 ENGINE_MODULES = (
@@ -91,11 +91,18 @@ class LiveSession:
 
     def load_step(self, step: int) -> StepDetail | None:
         """A finished step with its groups, from the run file."""
+        return self._open_reader().load_step(step)
+
+    def groups_of_problem(self, problem: ProblemRecord) -> Sequence[PastGroup]:
+        """Every group that a prompt had, from the run file. May be called from any thread."""
+        return self._open_reader().groups_of_problem(problem)
+
+    def _open_reader(self) -> RunReader:
         from grpo_tui.runs.reader import RunReader
 
         if self._reader is None:
             self._reader = RunReader(self._run_dir)
-        return self._reader.load_step(step)
+        return self._reader
 
     def join(self, timeout: float) -> bool:
         """Wait for the engine thread; return whether it is done."""

@@ -15,10 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from grpo_tui.events.commands import Command
-from grpo_tui.events.records import Mode, StepDetail
+from grpo_tui.events.records import Mode, ProblemRecord, StepDetail
 from grpo_tui.events.state import RunState
 from grpo_tui.events.types import Event, ModeChanged, Preview, Progress, RunEnded
-from grpo_tui.runs.reader import RunReader
+from grpo_tui.runs.reader import PastGroup, RunReader
 from grpo_tui.runs.schema import DATABASE, RunFileError
 from grpo_tui.tui.session import ENDED, FOLLOWING, RECORDED, Opened, Watched
 
@@ -84,6 +84,10 @@ class RecordedSession:
             return self._reader.load_step(step)
         except RunFileError:
             return None
+
+    def groups_of_problem(self, problem: ProblemRecord) -> Sequence[PastGroup]:
+        """Every group that a prompt had in the branch that is shown. May be called from any thread."""
+        return self._reader.groups_of_problem(problem)
 
     def show_branch(self, branch: int | None) -> None:
         """Show another line of steps; None for the run as it goes."""

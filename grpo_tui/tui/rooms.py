@@ -43,6 +43,22 @@ LIVE = Room("live", "1", "live", "Is it learning? The run as it goes.", "")
 ROOMS = (
     LIVE,
     Room(
+        "group",
+        "2",
+        "group",
+        "Why did this group move? All its answers, and the same prompt in other steps.",
+        "grpo_tui.tui.screens.group:GroupScreen",
+        footer=True,
+    ),
+    Room(
+        "response",
+        "3",
+        "response",
+        "Why this reward? The response token by token, and the verifier's steps.",
+        "grpo_tui.tui.screens.response:ResponseScreen",
+        footer=True,
+    ),
+    Room(
         "history",
         "4",
         "history",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from grpo_tui.events.commands import Command
-from grpo_tui.events.records import StepDetail
+from grpo_tui.events.records import ProblemRecord, StepDetail
 from grpo_tui.events.state import RunState
 from grpo_tui.events.types import Event, Preview, Progress
+
+if TYPE_CHECKING:
+    from grpo_tui.runs.reader import PastGroup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +48,7 @@ class Watched(Event):
 
 
 class Session(Protocol):
-    """One run as the app sees it. All methods are called from the UI thread and return at once."""
+    """One run as the app sees it. Methods are called from the UI thread and return at once, but where one says otherwise."""
 
     @property
     def read_only(self) -> bool:
@@ -78,6 +81,10 @@ class Session(Protocol):
 
     def load_step(self, step: int) -> StepDetail | None:
         """A finished step with its groups, from the run file; None if it was never recorded."""
+        ...
+
+    def groups_of_problem(self, problem: ProblemRecord) -> Sequence[PastGroup]:
+        """Every group that a prompt had in finished steps, oldest first. Reads the run file, on any thread."""
         ...
 
     @property

@@ -12,14 +12,22 @@ from bisect import bisect_left
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from grpo_tui.events.commands import Command, Pause, Resume, Retry, StepOnce, StepPhase, Stop
 from grpo_tui.events.records import CompletionRecord, GroupRecord, Mode, StepDetail, StepMetrics
 from grpo_tui.events.state import LogLine, RunState, reduce
 from grpo_tui.events.types import Event, ModeChanged, Progress, RunEnded, RunStarted, TrainerFailed
+from grpo_tui.tui.earlier import EarlierGroups
+from grpo_tui.tui.heat import Glance, Lens
+from grpo_tui.tui.inspections import Inspections
 from grpo_tui.tui.playing import PlayForm
 from grpo_tui.tui.session import FOLLOWING, Opened, Recorded, Session, Watched
 from grpo_tui.tui.text import clean
+from grpo_tui.tui.tokens import counterparts
+
+if TYPE_CHECKING:
+    from grpo_tui.runs.reader import PastGroup
 
 SORTS = ("signal", "order", "reward")
 CACHED_STEPS = 16
@@ -38,6 +46,8 @@ class Cursor:
     picked: tuple[int, int] | None = None
     """(step, group index) of the group picked by hand."""
     answer: int = 0
+    token: int = 0
+    """Of the answer; 0 again whenever another one is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +83,10 @@ class RunView:
         self.play_form: PlayForm | None = None
         self.debug = ""
         """Shown in the header in the place of the model, while someone looks into the app itself."""
+        self.inspections = Inspections(self)
+        self.lens = Lens()
+        self.earlier = EarlierGroups(session.groups_of_problem)
+        self._held_at: int | None = None
         self._starts_running = not paused
         self._old_steps: OrderedDict[int, StepDetail | None] = OrderedDict()
 
@@ -110,6 +124,7 @@ class RunView:
             self.watched = event
             return
         self.state = reduce(self.state, event)
+        self.inspections.take(event)
         if isinstance(event, ModeChanged) and self.request is not None:
             if event.mode is self.request.target or event.mode in (*ENDED, Mode.FAILED):
                 self.request = None
@@ -120,12 +135,14 @@ class RunView:
             self.request = None
         elif isinstance(event, RunStarted):
             self._old_steps.clear()
+            self.earlier.forget()
             self.groups_per_step = _prompts_per_step(event.config_toml)
 
     def _open(self, state: RunState) -> None:
         """Show another line of steps, or another moment, of a recording."""
         self.state = state
         self._old_steps.clear()
+        self.earlier.forget()
         self.groups_per_step = _prompts_per_step(state.run.config_toml) if state.run else 0
         if self.cursor.step is not None and self.place_of(self.cursor.step) is None:
             self.go_live()
@@ -321,8 +338,9 @@ class RunView:
         groups = self.groups
         if 0 <= row < len(groups):
             picked = (self.shown_step, groups[row].index)
-            answer = self.cursor.answer if picked == self.cursor.picked else 0
-            self.cursor = replace(self.cursor, group_row=row, picked=picked, answer=answer)
+            same = picked == self.cursor.picked
+            answer, token = (self.cursor.answer, self.cursor.token) if same else (0, 0)
+            self.cursor = replace(self.cursor, group_row=row, picked=picked, answer=answer, token=token)
 
     def move_answer(self, by: int) -> None:
         """Select another answer of the group."""
@@ -337,7 +355,40 @@ class RunView:
         if group is not None and 0 <= row < len(group.completions):
             picked = (self.shown_step, group.index)
             group_row = self.row_of(self.groups) or 0
-            self.cursor = replace(self.cursor, answer=row, picked=picked, group_row=group_row)
+            token = self.cursor.token if row == self.cursor.answer else 0
+            self.cursor = replace(self.cursor, answer=row, picked=picked, group_row=group_row, token=token)
+
+    def move_token(self, by: int) -> None:
+        """Look at another token of the answer."""
+        self.pick_token(self.token + by)
+
+    def pick_token(self, token: int) -> None:
+        """Look at this token of the answer, or at the nearest there is."""
+        completion = self.completion
+        if completion is not None:
+            self.cursor = replace(self.cursor, token=max(0, min(token, completion.num_tokens - 1)))
+
+    @property
+    def token(self) -> int:
+        """The token looked at; 0 where the answer has none."""
+        completion = self.completion
+        last = completion.num_tokens - 1 if completion is not None else 0
+        return max(0, min(self.cursor.token, last))
+
+    def hold(self) -> None:
+        """Stay at the step that is looked at while the training goes on: one does not read what is taken away."""
+        detail = self.detail
+        if self.is_live and detail is not None and detail.groups:
+            group = self.group
+            picked = (detail.step, group.index) if group is not None else None
+            self._held_at = detail.step
+            self.cursor = replace(self.cursor, step=detail.step, picked=picked)
+
+    def release(self) -> None:
+        """Follow the training again, if it was only left by :meth:`hold`."""
+        if self._held_at is not None and self._held_at == self.cursor.step:
+            self.cursor = replace(self.cursor, step=None)
+        self._held_at = None
 
     def move_step(self, by: int) -> bool:
         """Look at an earlier or later finished step; going past the last returns to live."""
@@ -353,12 +404,14 @@ class RunView:
             return True
         return self.look_at(history[place].step)
 
-    def look_at(self, step: int, group_index: int | None = None, answer: int = 0) -> bool:
-        """Look at a step, and at one of its groups and answers; return whether that is another step."""
+    def look_at(self, step: int, group_index: int | None = None, answer: int = 0, token: int = 0) -> bool:
+        """Look at a step, and at one of its groups, answers and tokens; return whether that is another step."""
         moved = step != self.cursor.step
         picked = (step, group_index) if group_index is not None else None
         if moved or picked is not None:
-            self.cursor = replace(self.cursor, step=step, picked=picked, answer=answer if picked else 0)
+            self._held_at = None
+            answer, token = (answer, token) if picked else (0, 0)
+            self.cursor = replace(self.cursor, step=step, picked=picked, answer=answer, token=token)
         return moved
 
     def go_to_step(self, step: int) -> bool:
@@ -368,12 +421,44 @@ class RunView:
         if step == self.state.last_step and self.state.current is None:
             self.go_live()
         else:
-            self.cursor = replace(self.cursor, step=step, picked=None)
+            self._held_at = None
+            self.cursor = replace(self.cursor, step=step, picked=None, token=0)
         return True
 
     def go_live(self) -> None:
         """Follow the training again."""
-        self.cursor = replace(self.cursor, step=None, picked=None)
+        self._held_at = None
+        self.cursor = replace(self.cursor, step=None, picked=None, token=0)
+
+    @property
+    def glance(self) -> Glance | None:
+        """The selected answer with everything that can be said of its tokens."""
+        completion, step = self.completion, self.shown_step
+        if completion is None:
+            return None
+        seen = self.inspections.current
+        return Glance(
+            completion=completion,
+            step=step,
+            updated=step <= self.state.last_step,
+            inspected=seen,
+            missing="" if seen is not None else self.inspections.why_not,
+            source=self.lens.source,
+        )
+
+    @property
+    def counterpart(self) -> CompletionRecord | None:
+        """The answer of the same group that the selected one is held against."""
+        group, completion = self.group, self.completion
+        if group is None or completion is None or len(group.completions) < 2:
+            return None
+        others = counterparts(group.completions, completion)
+        return others[self.lens.versus % len(others)]
+
+    def earlier_groups(self) -> tuple[PastGroup, ...] | None:
+        """Every group that the selected prompt had in finished steps, oldest first; None while that is found out."""
+        group = self.group
+        return None if group is None else self.earlier.of(group.problem, self.state.last_step)
 
     def cycle_sort(self) -> str:
         """Sort the groups the next way; the selected group stays selected."""

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
 import numpy as np
 
-from grpo_tui.events.records import CompletionRecord, FloatArray, TokenScores
-from grpo_tui.events.types import CompletionInspected
+from grpo_tui.events.records import CompletionRecord, FloatArray, GroupRecord, TokenScores
+from grpo_tui.events.state import RunState, reduce
+from grpo_tui.events.types import (
+    CompletionInspected,
+    Event,
+    GroupSampled,
+    ReferenceComputed,
+    StepFinished,
+    TokensWeighed,
+)
 from tests.support.builders import T0
 
 NEVER_SAMPLED = 90_000
@@ -58,4 +71,70 @@ def inspected(
         base=scores(completion, completion.logprobs_T - np.float32(0.5)),
         vocabulary=tuple(texts.get(int(id), f"{text}{int(id) - NEVER_SAMPLED}") for id in ids),
         vocabulary_ids=ids.astype(np.int32),
+    )
+
+
+WORD = re.compile(r"\s?\w+|\s?[^\w\s]|\s")
+
+
+def tokenised(completion: CompletionRecord) -> CompletionRecord:
+    """The same text in words, so that responses that begin alike have tokens in common; one that ended has its end."""
+    pieces = list(WORD.finditer(completion.text))
+    starts = [piece.start() for piece in pieces]
+    ids = [zlib.crc32(piece.group().encode()) % 50_000 for piece in pieces]
+    if not pieces:
+        starts, ids = [0], [1]
+    if completion.finish_reason == "stop":
+        starts, ids = [*starts, len(completion.text)], [*ids, 0]
+    level = np.abs(np.sin(np.arange(len(ids)) * (1.0 + 0.1 * completion.index))).astype(np.float32)
+    return replace(
+        completion,
+        token_ids_T=np.array(ids, dtype=np.int32),
+        token_offsets_T=np.array(starts, dtype=np.int32),
+        logprobs_T=(-2.5 * level**3 - 0.01).astype(np.float32),
+        entropies_T=(1.8 * level).astype(np.float32),
+    )
+
+
+def by_token(events: Iterable[Event]) -> Iterator[Event]:
+    """The same events with words for tokens, numbers that differ among them, and what each update did with each."""
+    state = RunState()
+    for event in events:
+        if isinstance(event, GroupSampled):
+            completions = tuple(tokenised(c) for c in event.group.completions)
+            event = replace(event, group=replace(event.group, completions=completions))
+        elif isinstance(event, ReferenceComputed) and state.current is not None:
+            event = replace(event, kl_ref_P_G=tuple(map(_kl_ref, state.current.groups)))
+        elif isinstance(event, StepFinished) and state.current is not None:
+            weighed = _weighed(state)
+            state = reduce(state, weighed)
+            yield weighed
+        state = reduce(state, event)
+        yield event
+
+
+def _kl_ref(group: GroupRecord) -> tuple[FloatArray, ...]:
+    return tuple((0.02 * np.abs(c.logprobs_T)).astype(np.float32) for c in group.completions)
+
+
+def _weighed(state: RunState) -> TokensWeighed:
+    """A × ρ over the length; every fifth token is clipped."""
+    assert state.current is not None
+    weights, ratios = [], []
+    for group in state.current.groups:
+        ratio_G = [
+            np.exp(0.3 * np.sin(np.arange(c.num_tokens))).astype(np.float32) for c in group.completions
+        ]
+        weight_G = []
+        for completion, ratio in zip(group.completions, ratio_G, strict=True):
+            weight = ratio * np.float32((completion.advantage or 0.0) / completion.num_tokens)
+            weight[4::5] = 0.0
+            weight_G.append(weight.astype(np.float32))
+        ratios.append(tuple(ratio_G))
+        weights.append(tuple(weight_G))
+    return TokensWeighed(
+        time=state.log[-1].time if state.log else T0,
+        step=state.current.step,
+        weights_P_G=tuple(weights),
+        ratios_P_G=tuple(ratios),
     )

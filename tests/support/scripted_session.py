@@ -6,9 +6,11 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from grpo_tui.events.commands import Command
-from grpo_tui.events.records import StepDetail
+from grpo_tui.events.records import ProblemRecord, StepDetail
 from grpo_tui.events.state import RunState, reduce
 from grpo_tui.events.types import Event, Preview, Progress
+from grpo_tui.runs.reader import PastGroup
+from rewards.base import Verdict
 
 
 class ScriptedSession:
@@ -70,6 +72,24 @@ class ScriptedSession:
 
     def send(self, command: Command) -> None:
         self.commands.append(command)
+
+    def groups_of_problem(self, problem: ProblemRecord) -> Sequence[PastGroup]:
+        """As the run file would answer from the steps that have happened."""
+        found = []
+        for step, detail in sorted(self.steps.items()):
+            for group in detail.groups:
+                if group.problem == problem:
+                    right = sum(c.verdict is Verdict.CORRECT for c in group.completions)
+                    found.append(
+                        PastGroup(
+                            step=step,
+                            group_index=group.index,
+                            num_completions=len(group.completions),
+                            num_correct=right,
+                            reward_mean=group.reward_mean,
+                        )
+                    )
+        return found
 
     def load_step(self, step: int) -> StepDetail | None:
         self.loaded.append(step)

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.apps import failure, paused_after, stage
+from tests.support.apps import Stage, failure, paused_after, stage, wait_for
 from tests.support.builders import ScriptedRun
+from tests.support.looking import by_token, inspected
 
 PICTURES = Path(__file__).parent / "pictures"
 
@@ -73,3 +74,37 @@ async def test_response_on_a_narrow_screen(tmp_path: Path) -> None:
         await it.press("enter", "j", "enter")
         await it.settle()
         check("response-80x24", it.app.export_screenshot(title="grpo-tui"), tmp_path)
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)])
+async def test_group(size: tuple[int, int], tmp_path: Path) -> None:
+    script = ScriptedRun()
+    async with stage(list(by_token(paused_after(script, 20))), size=size, script=script) as it:
+        await it.press("n", "j", "j", "2")
+        await wait_for(lambda: it.app.screen.id == "group" and it.view.earlier_groups() is not None)
+        await it.settle()
+        check(f"group-{size[0]}x{size[1]}", await picture(it), tmp_path)
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)])
+@pytest.mark.parametrize("keys", ["heat", "diff"])
+async def test_response(size: tuple[int, int], keys: str, tmp_path: Path) -> None:
+    script = ScriptedRun()
+    async with stage(list(by_token(paused_after(script, 20))), size=size, script=script) as it:
+        await it.press("n", "j", "j", "3")
+        await wait_for(lambda: it.app.screen.id == "response" and it.focused == "tokens")
+        it.view.pick_token(3)
+        completion, group = it.view.completion, it.view.group
+        assert completion is not None
+        assert group is not None
+        await it.play(inspected(completion, step=20, group=group.index))
+        await it.press(*(("d", "c") if keys == "diff" else ("t", "t", "t", "t", "t")))
+        check(f"tokens-{keys}-{size[0]}x{size[1]}", await picture(it), tmp_path)
+
+
+async def picture(it: Stage) -> str:
+    """The room on top, painted anew."""
+    await it.pilot.pause()
+    it.app.screen.sync_view(force=True)  # type: ignore[attr-defined]
+    await it.pilot.pause()
+    return it.app.export_screenshot(title="grpo-tui")

@@ -20,6 +20,7 @@ from grpo_tui.tui.actions import (
     OUT_ACTIONS,
     PLAY_ACTIONS,
     RUN_ACTIONS,
+    ZOOM_ACTIONS,
     Action,
 )
 from grpo_tui.tui.help_text import GLOSSARY, TERMINAL_TIPS
@@ -33,6 +34,8 @@ PANEL_KEYS = {
     "chart": ("live.chart", "look.earlier", "look.later"),
     "trends": ("live.chart",),
     "health": ("room.health",),
+    "tokens": ("heat.next", "heat.base", "heat.after", "heat.inspect", "zoom.diff", "heat.mono"),
+    "versus": ("zoom.versus", "zoom.pane"),
     "failure": ("run.retry", "run.dismiss", "room.log"),
 }
 COMMON_PANEL_KEYS = ("look.zoom", "look.out")
@@ -166,6 +169,7 @@ def sections(
     found += [
         keys("Run", RUN_ACTIONS),
         keys("Look", (*LOOK_ACTIONS, *LIVE_ACTIONS)),
+        keys("Group and Response", ZOOM_ACTIONS),
         keys("Playground", PLAY_ACTIONS),
         keys("Rooms", ROOM_ACTIONS),
         keys("Hand out", OUT_ACTIONS),

@@ -88,6 +88,7 @@ class LiveScreen(Looking, Screen[None]):
 
     def on_screen_resume(self) -> None:
         """Catch up with what happened while another room was open."""
+        self.view.release()
         self.sync_view(force=True)
 
     def _shape(self) -> Shape:
@@ -211,9 +212,12 @@ class LiveScreen(Looking, Screen[None]):
         return CHAIN.index(focused) if focused in CHAIN else -1
 
     def action_zoom_in(self) -> None:
-        """Groups → answers → text; from Health to its room."""
+        """Groups → answers → text → the room of its tokens; from Health to its room."""
         if self.focused is not None and self.focused.id == "health":
             self._open_health()
+            return
+        if self._depth() == len(CHAIN) - 1:
+            self.app.action_go_room("response")  # type: ignore[attr-defined]
             return
         self._go(CHAIN[min(len(CHAIN) - 1, self._depth() + 1)])
 
