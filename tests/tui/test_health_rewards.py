@@ -95,8 +95,14 @@ def test_form_that_rises_while_accuracy_is_flat() -> None:
 
 
 def test_form_at_its_threshold() -> None:
+    assert FORM_GAIN == 0.05
     assert level(formed(FORM_GAIN + 1e-6), "form") is WARN
     assert level(formed(FORM_GAIN - 1e-6), "form") is OK
+
+
+def test_accuracy_that_rises_by_a_hundredth_is_flat() -> None:
+    assert level(formed(0.3, accuracy=0.0099), "form") is WARN
+    assert level(formed(0.3, accuracy=0.0101), "form") is OK
 
 
 def test_no_form_in_the_reward_is_nothing_to_say() -> None:
