@@ -87,6 +87,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     resume.set_defaults(function=_resume)
 
+    _add_replay(commands)
+
     view = commands.add_parser("view", help="look at a finished or a running run, read-only")
     view.add_argument(
         "run", type=Path, metavar="RUN", help="the run's folder, or one of completions that TRL logged"
@@ -109,6 +111,19 @@ def build_parser() -> argparse.ArgumentParser:
     add_verify(commands).set_defaults(function=_verify)
     add_train_reward(commands).set_defaults(function=_train_reward)
     return parser
+
+
+def _add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    replay = commands.add_parser("replay", help="repeat a recorded session and compare every state with it")
+    replay.add_argument("run", type=Path, nargs="?", metavar="RUN", help="the run's folder")
+    replay.add_argument("--from-script", type=Path, metavar="FILE", help="a script instead of a run")
+    replay.add_argument(
+        "--script", type=Path, metavar="FILE", help="write the run's script and replay nothing"
+    )
+    replay.add_argument(
+        "--out", type=Path, metavar="DIR", help="keep the replayed run in this folder (default: nowhere)"
+    )
+    replay.set_defaults(function=_replay)
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -254,6 +269,14 @@ def _resume(arguments: argparse.Namespace) -> int:
     from grpo_tui.tui.app import run_app
 
     return run_app(config=config, preferences=_preferences(arguments), resume=run_dir, paused=True)
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    if (arguments.run is None) == (arguments.from_script is None):
+        return _complain("give the folder of a run, or --from-script FILE", 2)
+    from grpo_tui.replay import run
+
+    return run(arguments)
 
 
 def _view(arguments: argparse.Namespace) -> int:

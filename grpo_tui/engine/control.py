@@ -33,6 +33,10 @@ class Withdrawn(Exception):
     """Raised inside a request's handler when the request is not wanted any more."""
 
 
+class StepLeft(Exception):
+    """Raised inside a phase where a request waits that leaves the step in progress anyway."""
+
+
 class Target(StrEnum):
     """How far the engine may run."""
 
@@ -102,6 +106,11 @@ class Control:
         """Whether the request being carried out is not wanted any more."""
         return self._withdrawn
 
+    @property
+    def leaves_step(self) -> bool:
+        """Whether the request that waits longest leaves the step in progress."""
+        return bool(self._requests) and self._requests[0].leaves_step
+
     def next_request(self, place: Place) -> Request | None:  # noqa: ARG002
         """Take the oldest request that waits; the one before is done. ``place`` is where it would be obeyed."""
         with self._changed:
@@ -110,14 +119,20 @@ class Control:
             return self._serving
 
     def wait_while_held(self, serving: bool = False) -> bool:
-        """Block until the engine may go on, or where ``serving``, until a request waits; return whether it may.
+        """Block until the engine may go on, or until a request waits that can be obeyed; return whether it may.
+
+        Where it is not ``serving``, that is one which leaves the step.
 
         Raises:
             StopRequested: a Stop came.
         """
         with self._changed:
             self._changed.wait_for(
-                lambda: self._stop or self._target is not Target.HERE or (serving and bool(self._requests))
+                lambda: (
+                    self._stop
+                    or self._target is not Target.HERE
+                    or (bool(self._requests) if serving else self.leaves_step)
+                )
             )
             if self._stop:
                 raise StopRequested
@@ -129,13 +144,15 @@ class Control:
             self._resume_as, self._target, self._retry = self._target, Target.HERE, False
 
     def wait_after_failure(self) -> None:
-        """Block until someone asks to try again (Retry, or any command to run).
+        """Block until someone asks to try again (Retry, or any command to run), or for anything else.
 
         Raises:
             StopRequested: a Stop came.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._stop or self._retry or self._target is not Target.HERE)
+            self._changed.wait_for(
+                lambda: self._stop or self._retry or self._target is not Target.HERE or bool(self._requests)
+            )
             if self._stop:
                 raise StopRequested
             if self._retry and self._target is Target.HERE:
@@ -165,16 +182,20 @@ class Gate:
         """The last boundary at which requests are obeyed."""
         self._visits: dict[Phase, int] = {}
 
-    def between_steps(self, next_step: int) -> None:
-        """The boundary before a step. Blocks while paused."""
+    def stand_before(self, next_step: int) -> None:
+        """No step is in progress."""
         self.seconds_by_phase = {}
         self._visits = {}
         self.place = Place(step=next_step)
+
+    def between_steps(self, next_step: int) -> None:
+        """The boundary before a step. Blocks while paused."""
+        self.stand_before(next_step)
         self._hold(f"before step {next_step}", serving=True)
 
     def at_end(self, last_step: int) -> None:
         """The boundary after the last step, where a run that is paused can still go back."""
-        self.place = Place(step=last_step + 1)
+        self.stand_before(last_step + 1)
         self._hold("after the last step", serving=True)
 
     def after_step(self) -> None:
@@ -215,12 +236,21 @@ class Gate:
 
         Raises:
             StopRequested: a Stop came.
+            StepLeft: a request came that leaves the step: see :meth:`serve_left`.
         """
-        # The common case must cost nothing: two attribute reads, no lock.
+        # The common case must cost nothing: three attribute reads, no lock.
         if self._control.stop_requested:
             raise StopRequested
+        if self._control.leaves_step:
+            raise StepLeft
         if self._control.target is Target.HERE:
             self._hold(where)
+
+    def serve_left(self) -> None:
+        """Carry out what a step was left for, as if it had come before the phase that was left."""
+        request = self._control.next_request(self.place)
+        if request is not None:
+            self.obey(request)
 
     def heed(self) -> None:
         """A boundary inside a request: whoever holds the engine has asked for it, so it is left but never held.
@@ -254,6 +284,8 @@ class Gate:
             return
         self._emit(ModeChanged(time=time.time(), mode=Mode.PAUSED, detail=where))
         while not self._wait(serving):
+            if not serving:
+                raise StepLeft
             self._serve()
         self._emit(ModeChanged(time=time.time(), mode=Mode.RUNNING))
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from grpo_tui.config.changes import with_texts
 from grpo_tui.config.schema import RunConfig
+from grpo_tui.engine.control import StepLeft
 from grpo_tui.engine.snapshots import KeptState, SnapshotStore, capture, restore
 from grpo_tui.engine.tuning import replay_changes
 from grpo_tui.events.commands import Fork, GoTo, Redo, StartAgain, Undo
@@ -101,8 +102,12 @@ class History:
         self.step_in_progress = trainer.finished_steps + 1
         try:
             yield
-        finally:
+        except StepLeft:
+            raise  # the request that it was left for is still to be told so
+        except BaseException:
             self.step_in_progress = 0
+            raise
+        self.step_in_progress = 0
 
     def finished(self, trainer: Trainer, state_hash: str) -> None:
         """A step is done: keep what it came to."""

@@ -17,7 +17,7 @@ from grpo_tui.config.emit import to_toml
 from grpo_tui.config.schema import RunConfig
 from grpo_tui.config.validate import notes_for, warnings_for
 from grpo_tui.engine.advice import advice_for, one_line
-from grpo_tui.engine.control import Control, Gate, StopRequested
+from grpo_tui.engine.control import Control, Gate, StepLeft, StopRequested
 from grpo_tui.engine.paths import anchored
 from grpo_tui.engine.requests import obey
 from grpo_tui.engine.tuning import replay_changes, replayed
@@ -243,12 +243,18 @@ class _Session:
         trainer.checkpoints_dir = self.run_dir / "checkpoints"
         # If the disk refuses it, advance() runs into that again and says so.
         self.emit_if_possible(ModeChanged(time=time.time(), mode=Mode.RUNNING))
+        left = False
         while True:
             try:
+                if left:
+                    left = False
+                    self.gate.serve_left()
                 if not self.advance(trainer):
                     return "finished"
             except StopRequested:
                 return "stopped"
+            except StepLeft:
+                left = True
             except WentElsewhere:
                 self.arrived(trainer.finished_steps)
             except Exception as error:
@@ -270,6 +276,7 @@ class _Session:
         if self.writer is not None:
             self.writer.flush()
         done = trainer.finished_steps
+        self.gate.stand_before(done + 1)
         every = trainer.config.run.checkpoint_every
         if done > 0 and done not in (self.saved_step, self.kept_step) and done % every == 0:
             self.save(trainer)

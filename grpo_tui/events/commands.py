@@ -52,6 +52,8 @@ class Request(Command):
 
     changes_course: ClassVar[bool] = True
     """Whether it can change what later steps do. Those are recorded, and repeated by ``grpo-tui replay``."""
+    leaves_step: ClassVar[bool] = False
+    """Whether it leaves the step in progress; then it does not wait for the end of a phase either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +151,16 @@ class Undo(Request):
 
     steps: int = 1
 
+    leaves_step: ClassVar[bool] = True
+
 
 @dataclass(frozen=True, slots=True)
 class Redo(Request):
     """Forward again, along the line that was left by going back."""
 
     steps: int = 1
+
+    leaves_step: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +169,8 @@ class GoTo(Request):
 
     step: int
     branch: int | None = None
+
+    leaves_step: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,7 +153,13 @@ class RunState:
     @property
     def branch_label(self) -> str:
         """The present branch's name for a person."""
-        return self.tree.get(self.branch, ROOT).label
+        return self.label_of(self.branch)
+
+    def label_of(self, branch: int) -> str:
+        """A branch's name for a person."""
+        # Where only a step is folded (the writer), branches are not known.
+        unknown = BranchRecord(branch=branch, parent=ROOT.branch) if branch else ROOT
+        return self.tree.get(branch, unknown).label
 
     @property
     def tree(self) -> dict[int, BranchRecord]:
@@ -279,7 +285,7 @@ def _branch_started(state: RunState, event: BranchStarted) -> RunState:
     )
     others = tuple(known for known in state.branches if known.branch != event.branch)
     state = _stand_at(replace(state, branches=(*others, record)), event.branch, event.fork_step)
-    message = f"{record.label} goes off after step {event.fork_step} of {state.tree[event.parent].label}"
+    message = f"{record.label} goes off after step {event.fork_step} of {state.label_of(event.parent)}"
     return replace(state, log=_log(state, event, "info", "history", message))
 
 

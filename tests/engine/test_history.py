@@ -12,9 +12,21 @@ import torch
 from grpo_tui.config.schema import ALGORITHM_NAMES, RunConfig
 from grpo_tui.engine.control import Control
 from grpo_tui.engine.history import WentElsewhere, fork, go_to, redo, undo
+from grpo_tui.engine.replay import replay
 from grpo_tui.engine.snapshots import load_state, restore
 from grpo_tui.engine.trainer import Trainer
-from grpo_tui.events.commands import ChangeSettings, Fork, GoTo, Redo, Request, StepOnce, Stop, Undo
+from grpo_tui.events.commands import (
+    ChangeSettings,
+    Fork,
+    GoTo,
+    Pause,
+    Redo,
+    Request,
+    Resume,
+    StepOnce,
+    Stop,
+    Undo,
+)
 from grpo_tui.events.records import Phase
 from grpo_tui.events.types import (
     BranchStarted,
@@ -30,6 +42,7 @@ from grpo_tui.events.types import (
 )
 from grpo_tui.runs.branches import compare_branches
 from grpo_tui.runs.reader import RunReader
+from grpo_tui.runs.script import ScriptedStep, read_script, script_of, to_text
 from grpo_tui.runs.states import Position, state_files
 from tests.engine.support import Background, Events, run_small, small_config, take_steps, trainer_of
 from tests.events.builders import fingerprint, fold
@@ -214,6 +227,84 @@ def test_undo_in_the_middle_of_a_step_starts_it_over_with_the_same_tokens(
     assert events.hashes == whole
     assert [e.branch for e in events.of(BranchStarted)] == [1]  # nothing finished was left by the first
     expect_replay(events, run_dir)
+
+
+def test_held_at_a_token_of_sampling_or_inside_the_update_undo_leaves_at_once(
+    tmp_path: Path, small: RunConfig, whole: dict[int, str]
+) -> None:
+    # Seen to fail: with requests obeyed between phases only, it waits for ever.
+    with Background(small, tmp_path / "run", paused=False) as session:
+        pause_at = [(1, Phase.SAMPLE), (3, Phase.UPDATE)]
+
+        def pause(event: Event) -> None:
+            if pause_at and isinstance(event, PhaseStarted) and (event.step, event.phase) == pause_at[0]:
+                pause_at.pop(0)
+                session.send(Pause())
+
+        session.on_event = pause
+        session.wait_for(lambda: any("in sample" in mode for mode in session.modes()))
+        session.send(Undo())
+        session.wait_for_number(WentTo, 1)
+        session.send(Resume())
+        session.wait_for(lambda: any("in update" in mode for mode in session.modes()))
+        session.send(Undo(steps=2))
+        session.wait_for_number(WentTo, 2)
+        session.send(Resume())
+        assert session.join().reason == "finished"
+    assert [(e.step, e.left_step) for e in session.events.of(WentTo)] == [(0, 1), (1, 3)]
+    assert session.events.hashes == whole
+    expect_replay(session.events, tmp_path / "run")
+    script = script_of(tmp_path / "run")
+    assert [(c.place.step, c.place.phase) for c in script.commands] == [(1, "sample"), (3, "update")]
+    replayed = replay(script, tmp_path / "again")
+    assert replayed.difference == ""
+    assert (replayed.num_steps, replayed.num_commands, replayed.state_hash) == (6, 2, whole[5])
+
+
+def test_a_replay_repeats_a_session_of_several_processes_and_tells_the_first_difference(
+    tmp_path: Path, small: RunConfig
+) -> None:
+    # Seen to fail: without StartAgain, the rate is the changed one; with visits left out, a command comes too early.
+    run_dir = tmp_path / "run"
+    control = Control(start_paused=False)
+
+    def act(event: Event) -> None:
+        if isinstance(event, PhaseStarted) and (event.step, event.phase) == (3, Phase.SCORE):
+            control.send(ChangeSettings((("optim.lr", "0.01"), ("sampling.temperature", "1.4"))))
+        elif isinstance(event, StepFinished) and event.metrics.step == 4:
+            control.send(Stop())
+
+    run_small(small, run_dir, control=control, on_event=act)
+    longer = replace(small, run=replace(small.run, steps=6))
+    events = run_scripted(
+        longer,
+        run_dir,
+        (5, None, Undo(steps=3)),
+        (2, "went", ChangeSettings((("optim.lr", "0.002"),))),
+        (5, Phase.ADVANTAGES, Fork(name="last")),
+        resume=True,
+    )
+    script = script_of(run_dir)
+    assert [type(c.request).__name__ for c in script.commands] == [
+        "ChangeSettings", "StartAgain", "Undo", "ChangeSettings", "Fork"
+    ]  # fmt: skip
+    path = tmp_path / "session.jsonl"
+    path.write_text(to_text(script))
+    assert read_script(path) == script
+    result = replay(read_script(path), tmp_path / "again")
+    assert result.difference == ""
+    assert result.state_hash == fold(events).state_hash == script.final_hash
+    assert result.num_compared == script.steps == 4 + 1 + 4
+    with RunReader(run_dir) as one, RunReader(tmp_path / "again") as other:
+        assert one.states() == other.states()
+        assert [b.record for b in one.branches()] == [b.record for b in other.branches()]
+    wrong = [
+        replace(line, state_hash="0" * 64) if isinstance(line, ScriptedStep) and line.step == 2 else line
+        for line in script.lines
+    ]
+    result = replay(replace(script, lines=tuple(wrong)), tmp_path / "wrong")
+    assert result.difference.startswith("step 2 came to state ")
+    assert (result.num_steps, result.num_compared) == (2, 1)
 
 
 def test_a_fork_keeps_the_line_and_its_name(tmp_path: Path, small: RunConfig) -> None:
