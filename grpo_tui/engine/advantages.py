@@ -74,12 +74,17 @@ def _by_reward(trainer: Trainer, groups: Sequence[GroupRecord], rows: Sequence[R
         batch_first=True,
         padding_value=-1,
     )
+    compared_P_G = torch.nn.utils.rnn.pad_sequence(
+        [torch.tensor([not c.excluded for c in group.completions]) for group in groups],
+        batch_first=True,
+        padding_value=False,
+    )
     baseline = trainer.baseline if trainer.baseline is not None else sum(paid) / len(paid)
     advantages_P_G = torch.zeros_like(rewards_P_G)
     for number in range(int(rounds_P_G.max()) + 1):
-        known_by_then = (rounds_P_G >= 0) & (rounds_P_G <= number)
+        known_by_then = (rounds_P_G >= 0) & (rounds_P_G <= number) & compared_P_G
         upto = compute_advantages(config.advantage, rewards_P_G, known_by_then, baseline=baseline)
-        advantages_P_G = torch.where(rounds_P_G == number, upto, advantages_P_G)
+        advantages_P_G = torch.where((rounds_P_G == number) & compared_P_G, upto, advantages_P_G)
     for row, advantage in zip(rows, advantages_P_G[rounds_P_G >= 0].tolist(), strict=True):
         row.advantage = advantage
 

@@ -173,6 +173,8 @@ class Gate:
         self._emit = emit
         self.obey = obey
         """Carries out a request; called between phases only."""
+        self.breaks: Callable[[int, Phase, bool], bool] = lambda _step, _phase, _after: False
+        """Whether a breakpoint stops the run before a phase (or after it, where the last argument is True)."""
         self.mark: Callable[[str], AbstractContextManager[object]] = nullcontext
         """Put around each phase; a profiler's marks."""
         self.paused_seconds = 0.0
@@ -207,6 +209,8 @@ class Gate:
         """One of the seven calls: held before it, timed through it."""
         visit = self._visits.get(phase, 0)
         self.place = Place(step=step, phase=phase, visit=visit)
+        if self.breaks(step, phase, False):
+            self._control.send(Pause())
         self._hold(f"before {phase}", serving=True)
         self._visits[phase] = visit + 1
         self._emit(PhaseStarted(time=time.time(), step=step, phase=phase))
@@ -219,6 +223,8 @@ class Gate:
         self.seconds_by_phase[phase] = seconds
         self._emit(PhaseFinished(time=time.time(), step=step, phase=phase, seconds=seconds))
         self._control.reached(Target.PHASE_END)
+        if self.breaks(step, phase, True):
+            self._control.send(Pause())
 
     @contextmanager
     def telling(self, step: int) -> Iterator[None]:
@@ -230,6 +236,8 @@ class Gate:
         seconds = self.seconds_by_phase[Phase.EMIT] = time.perf_counter() - started
         self._emit(PhaseFinished(time=time.time(), step=step, phase=Phase.EMIT, seconds=seconds))
         self._control.reached(Target.PHASE_END)
+        if self.breaks(step, Phase.EMIT, True):
+            self._control.send(Pause())
 
     def tick(self, where: str) -> None:
         """A boundary inside a phase: a sampled token, a scored group, a microbatch.

@@ -23,6 +23,8 @@ class StepInProgress:
     """The rollout batch, once advantages are known."""
     prepared: bool = False
     """The batch has its reference and old log-probs."""
+    taken_back: list[tuple[int, GroupRecord]] = field(default_factory=list)
+    """For each act that still counts: the group as it was before it, to take it back."""
     changed: bool = False
     """An act changed the groups after advantages were computed: these, and what hangs on them, are made anew before
     anything reads them."""

@@ -16,16 +16,25 @@ from grpo_tui.engine.control import StopRequested
 from grpo_tui.events import codec
 from grpo_tui.events.commands import (
     ChangeSettings,
+    DrawMore,
+    Exclude,
     Fork,
+    ForkResponse,
     GoTo,
     InspectCompletion,
+    OverrideReward,
+    OverrideVerdict,
     Place,
     Play,
     ProfileSteps,
     Redo,
+    RemoveBreakpoint,
     Request,
+    Reroll,
+    SetBreakpoint,
     StartAgain,
     Undo,
+    UndoAct,
     UndoSettings,
 )
 from grpo_tui.events.types import CommandObeyed, RequestFailed
@@ -44,6 +53,15 @@ HANDLERS: dict[type[Request], str] = {
     GoTo: "grpo_tui.engine.history:go_to",
     Fork: "grpo_tui.engine.history:fork",
     StartAgain: "grpo_tui.engine.history:start_again",
+    SetBreakpoint: "grpo_tui.engine.breaking:set_breakpoint",
+    RemoveBreakpoint: "grpo_tui.engine.breaking:remove_breakpoint",
+    OverrideVerdict: "grpo_tui.engine.acts:override_verdict",
+    OverrideReward: "grpo_tui.engine.acts:override_reward",
+    Exclude: "grpo_tui.engine.acts:exclude",
+    Reroll: "grpo_tui.engine.acts:reroll",
+    DrawMore: "grpo_tui.engine.acts:draw_more",
+    UndoAct: "grpo_tui.engine.acts:undo_act",
+    ForkResponse: "grpo_tui.engine.acts:fork_response",
 }
 """``module:function`` of each request's handler, imported when it is first asked for."""
 

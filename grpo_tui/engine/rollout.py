@@ -33,6 +33,8 @@ class Place:
     """How many prompts stood here before."""
     round: int = 0
     """Rounds drawn for this prompt."""
+    rerolls: int = 0
+    """How often a person had its responses drawn anew."""
 
     @property
     def filled(self) -> GroupRecord:
@@ -138,6 +140,7 @@ def _requests(trainer: Trainer, step: int, place: Place) -> list[SampleRequest]:
     """The completions a place wants. A group that grows goes on with the streams it would have had from the start."""
     # A prompt that stands twice in a step (fewer problems than prompts) must not draw the same group twice.
     where = f"{place.index}+{place.replaced}" if place.replaced else f"{place.index}"
+    where += f"~{place.rerolls}" if place.rerolls else ""
     name = f"{where}/{place.prompt.problem.id}"
     drawn = len(place.group.completions) if place.group is not None else 0
     return [

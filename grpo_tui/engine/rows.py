@@ -96,7 +96,7 @@ def make_rows(trainer: Trainer, prompts: Sequence[Prompt], groups: Sequence[Grou
             completion_ids_T=torch.from_numpy(completion.token_ids_T.astype(np.int64)).to(device),
             sampled_logprobs_T=torch.from_numpy(completion.logprobs_T).to(device),
             reward=completion.reward or 0.0,
-            trains=not (masked and completion.finish_reason == "length"),
+            trains=not (completion.excluded or (masked and completion.finish_reason == "length")),
         )
         for prompt, group in zip(prompts, groups, strict=True)
         for completion in group.completions

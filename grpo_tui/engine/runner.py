@@ -25,6 +25,7 @@ from grpo_tui.engine.watching import Watch
 from grpo_tui.events.records import GroupRecord, Mode
 from grpo_tui.events.types import (
     BranchStarted,
+    BreakpointsChanged,
     CheckpointSaved,
     Event,
     LoadingStage,
@@ -209,6 +210,8 @@ class _Session:
             with RunReader(self.run_dir) as reader:
                 branches = [(branch.record, branch.last_step) for branch in reader.branches()]
                 changes = reader.all_settings_changes()
+                told = reader.last_event(BreakpointsChanged)
+            trainer.breaker.breakpoints = list(told.breakpoints) if told is not None else []
             trainer.history.adopt(branches, self.writer.branch, changes)
         trainer.history.keep_in(self.run_dir / HISTORY)
 
@@ -239,6 +242,9 @@ class _Session:
         trainer.recall = self.recall
         trainer.tuning.begun = lambda: self.gate.seconds_by_phase.keys()
         trainer.tuning.save = lambda: self.save_if_new(trainer)
+        self.gate.breaks = lambda step, phase, after: bool(
+            trainer.breaker.meets(trainer, step, phase, after=after)
+        )
         trainer.heed = self.gate.heed
         trainer.checkpoints_dir = self.run_dir / "checkpoints"
         # If the disk refuses it, advance() runs into that again and says so.

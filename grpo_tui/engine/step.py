@@ -76,6 +76,7 @@ def _run_step(trainer: Trainer, gate: Gate, step: int) -> StepMetrics:
         trainer.tally = Tally()
     for note in rollout.notes:
         trainer.emit(Notice(time=time.time(), level="info", message=f"step {step}: {note}", source="groups"))
+    trainer.last_metrics = metrics
     trainer.emit(StepFinished(time=time.time(), metrics=metrics))
     trainer.history.finished(trainer, metrics.state_hash)
     return metrics

@@ -18,6 +18,7 @@ from grpo_tui.data.order import ProblemOrder
 from grpo_tui.data.problem import DataError, Problem
 from grpo_tui.data.render import check_length, encode_prompt, render_prompt
 from grpo_tui.data.sources import load_problems
+from grpo_tui.engine.breaking import Breaker
 from grpo_tui.engine.history import History
 from grpo_tui.engine.rewarding import components, make_reward, try_canaries
 from grpo_tui.engine.seeds import derived_seed
@@ -118,6 +119,10 @@ class Trainer:
     """Called by handlers of requests at every token: raises where the request is to be left."""
     watch: Watch = field(default_factory=Watch, repr=False)
     """Who watches a group being sampled."""
+    breaker: Breaker = field(default_factory=Breaker, repr=False)
+    """The breakpoints."""
+    last_metrics: StepMetrics | None = None
+    """Of the step that was taken last in this process."""
     in_progress: StepInProgress | None = None
     """What the present step has made so far; None between steps."""
     history: History = field(default_factory=lambda: History(0))

@@ -202,3 +202,106 @@ class Place:
     step: int = 0
     phase: str = ""
     visit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SetBreakpoint(Request):
+    """Set a breakpoint, or change the one of that id. Answered by ``BreakpointsChanged``.
+
+    See :class:`grpo_tui.events.breakpoints.Breakpoint` for the fields.
+    """
+
+    id: int = 0
+    """0: a new one, which gets the next free number."""
+    condition: str = ""
+    phase: str = ""
+    after: bool = False
+    enabled: bool = True
+    once: bool = False
+
+    changes_course: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveBreakpoint(Request):
+    """Take a breakpoint away."""
+
+    id: int
+
+    changes_course: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class OverrideVerdict(Request):
+    """Say what the verdict on a response should have been, before the update uses it."""
+
+    step: int
+    group: int
+    completion: int
+    verdict: str
+    """A value of :class:`rewards.base.Verdict`."""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OverrideReward(Request):
+    """Give a response another reward, whatever its components say."""
+
+    step: int
+    group: int
+    completion: int
+    reward: float
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Exclude(Request):
+    """Keep responses out of the update: out of their group's comparison, and out of the loss. Or take them in again."""
+
+    step: int
+    group: int
+    completion: int | None = None
+    """None: the whole group."""
+    excluded: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Reroll(Request):
+    """Draw and judge the responses of a group anew, from other random streams."""
+
+    step: int
+    group: int
+
+
+@dataclass(frozen=True, slots=True)
+class DrawMore(Request):
+    """Draw and judge more responses to one prompt."""
+
+    step: int
+    group: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class UndoAct(Request):
+    """Take back the last act on the step in progress."""
+
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForkResponse(Request):
+    """Sample on from inside a response: from before a token, from after it, and from another token in its place.
+
+    Nothing of the step changes. Answered by ``ResponseForked``.
+    """
+
+    step: int
+    group: int
+    completion: int
+    token: int
+    num_samples: int = 8
+    instead: int | None = None
+    """Id of a token to try in its place."""
+
+    changes_course: ClassVar[bool] = False

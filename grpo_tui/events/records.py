@@ -90,6 +90,8 @@ class CompletionRecord:
     """ρ at each token in the step's last gradient step; None where it is 1 by construction."""
     round: int = 0
     """Which round of sampling drew it, where the group grew."""
+    excluded: bool = False
+    """A person keeps it out of the update: out of its group's comparison, and out of the loss."""
 
     @property
     def num_tokens(self) -> int:
@@ -137,7 +139,8 @@ class GroupRecord:
     @property
     def degenerate(self) -> bool:
         """All rewards equal: the group carries no signal. False before scoring, and of one completion alone."""
-        return len(self.rewards) == len(self.completions) > 1 and len(set(self.rewards)) == 1
+        compared = [c.reward for c in self.completions if not c.excluded]
+        return None not in compared and len(compared) > 1 and len(set(compared)) == 1
 
     @property
     def dead_cause(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
+from grpo_tui.events.breakpoints import Breakpoint, Hit
 from grpo_tui.events.lines import ROOT, ancestry, common_step, holder
 from grpo_tui.events.records import (
     BranchRecord,
@@ -20,8 +21,11 @@ from grpo_tui.events.records import (
     StepMetrics,
 )
 from grpo_tui.events.types import (
+    ActTaken,
     AdvantagesComputed,
     BranchStarted,
+    BreakpointHit,
+    BreakpointsChanged,
     CheckpointSaved,
     DataLoaded,
     EvalFinished,
@@ -40,6 +44,7 @@ from grpo_tui.events.types import (
     ProfileSaved,
     ReferenceComputed,
     RequestFailed,
+    ResponseForked,
     RunEnded,
     RunStarted,
     SettingsChanged,
@@ -120,6 +125,13 @@ class RunState:
     went: WentTo | None = None
     """The last journey, until a step is taken after it."""
     kept: StatesKept | None = None
+    breakpoints: tuple[Breakpoint, ...] = ()
+    hit: Hit | None = None
+    """What made the run stop where it stands; None once it goes on."""
+    acts: tuple[ActTaken, ...] = ()
+    """What was changed by hand on the steps of this line, oldest first."""
+    forked: ResponseForked | None = None
+    """The last response that was forked."""
     failure: TrainerFailed | None = None
     """Set while the engine waits after an error."""
     ended: RunEnded | None = None
@@ -298,6 +310,7 @@ def _back_to(state: RunState, finished_steps: int) -> RunState:
         checkpoints=tuple(c for c in state.checkpoints if c.step <= finished_steps),
         recent=tuple(d for d in state.recent if d.step <= finished_steps),
         settings_changes=tuple(c for c in state.settings_changes if c.finished_steps <= finished_steps),
+        acts=tuple(a for a in state.acts if a.step <= finished_steps),
     )
 
 
@@ -328,7 +341,8 @@ def _run_started(state: RunState, event: RunStarted) -> RunState:
 
 def _mode_changed(state: RunState, event: ModeChanged) -> RunState:
     failure = None if event.mode in (Mode.RUNNING, Mode.PAUSED) else state.failure
-    return replace(state, mode=event.mode, mode_detail=event.detail, failure=failure)
+    hit = None if event.mode is Mode.RUNNING else state.hit
+    return replace(state, mode=event.mode, mode_detail=event.detail, failure=failure, hit=hit)
 
 
 def _step_started(state: RunState, event: StepStarted) -> RunState:
@@ -485,6 +499,23 @@ def _failed(state: RunState, event: TrainerFailed) -> RunState:
     return replace(state, failure=event, mode=Mode.FAILED, log=_log(state, event, "error", "engine", message))
 
 
+def _breakpoint_hit(state: RunState, event: BreakpointHit) -> RunState:
+    hit = event.hit
+    found = f": {hit.matches[0].sentence}" if hit.matches else ""
+    more = f" and {len(hit.matches) - 1} more" if len(hit.matches) > 1 else ""
+    message = f"stopped by '{hit.breakpoint}' in step {hit.step}{found}{more}"
+    return replace(state, hit=hit, log=_log(state, event, "info", "break", message))
+
+
+def _act_taken(state: RunState, event: ActTaken) -> RunState:
+    note = f" ({event.note})" if event.note else ""
+    return replace(
+        state,
+        acts=(*state.acts, event),
+        log=_log(state, event, "info", "act", f"step {event.step}: {event.sentence}{note}"),
+    )
+
+
 def _request_failed(state: RunState, event: RequestFailed) -> RunState:
     message = f"{event.request}: {event.message}"
     return replace(state, log=_log(state, event, "error", "request", message))
@@ -569,6 +600,10 @@ _HANDLERS: dict[type[Event], Callable[[RunState, Any], RunState]] = {
     ),
     TrainerFailed: _failed,
     RequestFailed: _request_failed,
+    BreakpointsChanged: lambda state, event: replace(state, breakpoints=event.breakpoints),
+    BreakpointHit: _breakpoint_hit,
+    ActTaken: _act_taken,
+    ResponseForked: lambda state, event: replace(state, forked=event),
     SettingsChanged: _settings_changed,
     PlayStarted: _play_started,
     PlaygroundAnswered: _play_answered,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from grpo_tui.events.breakpoints import Breakpoint, Hit
 from grpo_tui.events.records import (
     DataRecord,
     EvalRecord,
@@ -402,3 +403,50 @@ class Preview:
     group: int
     question: str
     answers: tuple[GrowingAnswer, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakpointsChanged(Event):
+    """The breakpoints as they are now."""
+
+    breakpoints: tuple[Breakpoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakpointHit(Event):
+    """The run stops before a phase, and why."""
+
+    hit: Hit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActTaken(Event):
+    """A person changed a step before its update. The events of the groups that it changed come before it."""
+
+    step: int
+    act: str
+    """``verdict``, ``reward``, ``exclude``, ``include``, ``reroll``, ``draw more`` or ``undo``."""
+    group: int
+    completion: int | None
+    sentence: str
+    """What was done, from what to what."""
+    note: str = ""
+    by: str = "you"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponseForked(Event):
+    """Continuations sampled from inside a response: from before a token, after it, and after another in its place.
+
+    In each group a completion is the whole response: what was there, and how it went on.
+    """
+
+    step: int
+    group: int
+    completion: int
+    token: int
+    before: GroupRecord
+    after: GroupRecord
+    instead: GroupRecord | None = None
+    instead_id: int | None = None
+    seconds: float = 0.0
