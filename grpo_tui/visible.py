@@ -54,7 +54,8 @@ def clip(text: str, width: int) -> str:
     """Cut to ``width`` cells, the last one an ellipsis if anything was lost."""
     if width <= 0:
         return ""
-    if cells(text) <= width:
+    whole, text = text, text[: 8 * width + 64]  # enough for any width; a line may be a megabyte
+    if len(whole) == len(text) and cells(text) <= width:
         return text
     used, kept = 0, []
     for char in text:
@@ -88,7 +89,22 @@ def wrap(text: str, width: int) -> tuple[tuple[int, int], ...]:
     return tuple(rows)
 
 
+def _wrap_ascii(text: str, width: int) -> list[tuple[int, int]]:
+    """The same where every character is one cell, a row at a time instead of a character at a time."""
+    rows: list[tuple[int, int]] = []
+    begin = 0
+    while len(text) - begin > width:
+        space = text.rfind(" ", begin, begin + width)
+        end = space if space > begin else begin + width
+        rows.append((begin, end))
+        begin = end + 1 if space > begin else end
+    rows.append((begin, len(text)))
+    return rows
+
+
 def _wrap_paragraph(text: str, width: int) -> list[tuple[int, int]]:
+    if text.isascii():
+        return _wrap_ascii(text, width)
     rows: list[tuple[int, int]] = []
     begin = used = 0
     space = -1

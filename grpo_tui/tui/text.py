@@ -23,11 +23,14 @@ from grpo_tui.visible import wrap as wrap
 Span = tuple[str, str]
 """Text and the names of its style roles (space separated, ``""`` for plain)."""
 Line = tuple[Span, ...]
+LONGEST = 20_000
+"""Characters of one text that are laid out: a megabyte on one line must not hold up a key."""
 
 
 def first_line(text: str) -> str:
-    """The first line that holds anything, cleaned."""
-    return next((clean(line.strip()) for line in text.splitlines() if line.strip()), "")
+    """The first line that holds anything, cleaned; of a very long one its beginning."""
+    lines = text[:LONGEST].splitlines()
+    return next((clean(line.strip()) for line in lines if line.strip()), "")
 
 
 def line_width(line: Line) -> int:
@@ -36,9 +39,12 @@ def line_width(line: Line) -> int:
 
 
 def wrapped(text: str, width: int, role: str = "") -> list[Line]:
-    """Clean, wrap and style a text as lines (newlines break lines)."""
-    body = "\n".join(clean(part) for part in text.split("\n"))
-    return [((body[low:high], role),) for low, high in wrap(body, width)]
+    """Clean, wrap and style a text as lines (newlines break lines); of a very long one its beginning."""
+    body = "\n".join(clean(part) for part in text[:LONGEST].split("\n"))
+    lines: list[Line] = [((body[low:high], role),) for low, high in wrap(body, width)]
+    if len(text) > LONGEST:
+        lines.append(((f"⋯ {count(len(text) - LONGEST)} more characters", "dim"),))
+    return lines
 
 
 def number(value: float | None, digits: int = 3, *, sign: bool = False) -> str:

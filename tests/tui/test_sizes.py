@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -37,11 +38,10 @@ async def test_the_smallest_view_has_phase_reward_and_last_verdict() -> None:
         assert "✓" in text
 
 
-@pytest.mark.parametrize("theme", ["textual-light", "textual-ansi", "nord"])
+@pytest.mark.parametrize("theme", ["textual-light", "ansi-dark", "ansi-light", "nord"])
 async def test_themes(theme: str) -> None:
     async with stage() as it:
-        if theme in it.app.available_themes:
-            it.app.theme = theme
+        it.app.theme = theme
         await it.settle()
         assert it.app.export_screenshot()
 
@@ -57,9 +57,18 @@ async def test_no_color_still_says_everything(monkeypatch: pytest.MonkeyPatch) -
 
 def poisoned(text: str, script: ScriptedRun | None = None, steps: int | None = None) -> list[Event]:
     """A mid-training scene (or some finished steps) in which everything that can be text is this text."""
-    events: list[Event] = []
     script = script or ScriptedRun(num_groups=2, group_size=3)
-    for event in mid_training(script) if steps is None else script.whole(steps):
+    events = mid_training(script) if steps is None else script.whole(steps)
+    return [
+        *poison(events, text),
+        Notice(time=T0, level="warning", message=text, source=text),
+        Notice(time=T0, level="?", message=text),
+    ]
+
+
+def poison(events: Iterable[Event], text: str) -> Iterator[Event]:
+    """The same events with this text for everything that can be text."""
+    for event in events:
         if isinstance(event, RunStarted):
             event = replace(event, name=text, run_dir=text)
         elif isinstance(event, GroupSampled):
@@ -69,12 +78,7 @@ def poisoned(text: str, script: ScriptedRun | None = None, steps: int | None = N
         elif isinstance(event, GroupScored):
             scores = tuple({text: _poisoned_score(text, n)} for n, _ in enumerate(event.scores_G))
             event = replace(event, scores_G=scores)
-        events.append(event)
-    return [
-        *events,
-        Notice(time=T0, level="warning", message=text, source=text),
-        Notice(time=T0, level="?", message=text),
-    ]
+        yield event
 
 
 def _poison(completion: CompletionRecord, text: str) -> CompletionRecord:

@@ -10,7 +10,7 @@ from textual.geometry import Size
 from grpo_tui.events.records import CompletionRecord
 from grpo_tui.tui.glyphs import VERDICTS, verdict_glyph
 from grpo_tui.tui.panels.base import Panel
-from grpo_tui.tui.text import Line, clean, compact, fit, number, wrap, wrapped
+from grpo_tui.tui.text import LONGEST, Line, clean, compact, count, fit, number, wrap, wrapped
 from grpo_tui.tui.view import RunView
 from rewards.base import Explanation, Score, Span
 
@@ -23,15 +23,19 @@ def judging(completion: CompletionRecord) -> Score | None:
 
 def marked(text: str, explanation: Explanation | None, width: int) -> tuple[list[Line], int | None]:
     """Wrap a text and lay the judged span and its runners-up over it; also the row where the span ends."""
-    body = "\n".join(clean(part) for part in text.split("\n"))
+    start = _window(text, explanation)
+    end = min(len(text), start + LONGEST)
+    body = "\n".join(clean(part) for part in text[start:end].split("\n"))
     roles: list[tuple[Span, str]] = []
     if explanation is not None:
-        roles = [(span, "runner") for span in explanation.runner_up_spans]
+        roles = [(_moved(span, start), "runner") for span in explanation.runner_up_spans]
         if explanation.span is not None:
-            roles.append((explanation.span, "mark"))
+            roles.append((_moved(explanation.span, start), "mark"))
     lines: list[Line] = []
+    if start:
+        lines.append(((f"⋯ {count(start)} characters before", "dim"),))
     at = None
-    for row, (low, high) in enumerate(wrap(body, width)):
+    for row, (low, high) in enumerate(wrap(body, width), start=len(lines)):
         cuts = sorted(
             {low, high, *(min(high, max(low, edge)) for span, _ in roles for edge in (span.start, span.end))}
         )
@@ -44,7 +48,20 @@ def marked(text: str, explanation: Explanation | None, width: int) -> tuple[list
             if role == "mark":
                 at = row
         lines.append(tuple(spans))
+    if end < len(text):
+        lines.append(((f"⋯ {count(len(text) - end)} characters after", "dim"),))
     return lines, at
+
+
+def _window(text: str, explanation: Explanation | None) -> int:
+    """Where the part begins that is laid out: around the judged span where a text is very long."""
+    if len(text) <= LONGEST or explanation is None or explanation.span is None:
+        return 0
+    return max(0, min(explanation.span.start - LONGEST // 2, len(text) - LONGEST))
+
+
+def _moved(span: Span, by: int) -> Span:
+    return Span(span.start - by, span.end - by)
 
 
 def pushed(completion: CompletionRecord) -> str:

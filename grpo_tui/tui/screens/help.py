@@ -71,8 +71,8 @@ class HelpScreen(ModalScreen[None]):
     HelpScreen LinesView {
         width: 90%; max-width: 96; height: 90%; border: round $accent; padding: 0 1; background: $surface;
     }
-    HelpScreen Input { width: 90%; max-width: 96; height: 1; border: none; padding: 0 2; background: $panel;
-        display: none; }
+    HelpScreen Input, HelpScreen Input:focus { width: 90%; max-width: 96; height: 1; border: none; padding: 0 2;
+        background: $panel; }
     """
 
     def __init__(
@@ -93,7 +93,9 @@ class HelpScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """One scrollable sheet, and a line to search in."""
         yield LinesView(id="sheet")
-        yield Input(placeholder="words to find; Enter to the text, Esc for all of it", id="query")
+        line = Input(placeholder="words to find; Enter to the text, Esc for all of it", id="query")
+        line.display = False
+        yield line
 
     def on_mount(self) -> None:
         """Take the focus, so that arrows scroll."""
