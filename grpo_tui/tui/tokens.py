@@ -134,6 +134,10 @@ def quoted(text: str) -> str:
     return f"'{clean(text)}'"
 
 
+LONGEST_TOKEN, CUT = 1000, "⋯"
+"""Characters of one token that are drawn, and the sign for the rest: no vocabulary has longer ones, a file might."""
+
+
 def layout_of(completion: CompletionRecord, width: int) -> Layout:
     """Lay a completion out in rows of at most ``width`` cells; kept for each completion and width."""
     return _layout(completion.text, units_of(completion), max(2, width))
@@ -150,12 +154,16 @@ def _layout(text: str, units: tuple[Unit, ...], width: int) -> Layout:
             shown.append(END)
             owner.append(place)
             origin.append(unit.end)
-        for at, char in enumerate(piece, unit.start):
+        for at, char in enumerate(piece[:LONGEST_TOKEN], unit.start):
             # A line break is a character that the model chose: it is seen, and it breaks the row.
             drawn = "⏎\n" if char == "\n" else clean(char)
             shown.append(drawn)
             owner.extend([place] * len(drawn))
             origin.extend([at] * len(drawn))
+        if len(piece) > LONGEST_TOKEN:
+            shown.append(CUT)
+            owner.append(place)
+            origin.append(unit.start + LONGEST_TOKEN)
     body = "".join(shown)
     rows: list[tuple[Piece, ...]] = []
     row_of_unit = [-1] * len(units)
