@@ -153,7 +153,8 @@ def test_what_cannot_be_read_says_where_and_what(text: str, column: int, says: s
 
 def test_hostile_text_is_refused_or_read_and_never_runs() -> None:
     generator = np.random.default_rng(0)
-    signs = list("abc()<>=!&|+-*/%:. 019_\x1b\u202e'\"[]{}$`;\n") + [
+    signs = [
+        *list("abc()<>=!&|+-*/%:. 019_\x1b\u202e'\"[]{}$`;\n"),
         "reward",
         "any group:",
         "verdict(",
