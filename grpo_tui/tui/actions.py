@@ -106,6 +106,40 @@ RUN_ACTIONS = (
     ),
 )
 
+TRAVEL_ACTIONS = (
+    Action(
+        "travel.undo",
+        "u",
+        "app.undo_step",
+        "undo",
+        "Take back the last step, exactly; in the middle of one, leave it and stand at its start.",
+    ),
+    Action(
+        "travel.redo",
+        "U,shift+u",
+        "app.redo_step",
+        "redo",
+        "Forward again over a step that was taken back.",
+        "U",
+    ),
+    Action(
+        "travel.go",
+        "G,shift+g",
+        "app.go_to_shown",
+        "train from here",
+        "Looking at an earlier step: go back to its end, to train on from there on a branch.",
+        "G",
+    ),
+    Action(
+        "travel.fork",
+        "F,shift+f",
+        "app.fork_run",
+        "fork",
+        "Train on upon a branch of its own; the line so far stays as it is.",
+        "F",
+    ),
+)
+
 LOOK_ACTIONS = (
     Action("look.next_group", "n", "screen.move_group(1)", "group", "Select the next group.", "n/p", True),
     Action(
@@ -358,7 +392,7 @@ APP_ACTIONS = (
 )
 
 
-REGISTRY = (*RUN_ACTIONS, *LOOK_ACTIONS, *OUT_ACTIONS, *APP_ACTIONS)
+REGISTRY = (*RUN_ACTIONS, *TRAVEL_ACTIONS, *LOOK_ACTIONS, *OUT_ACTIONS, *APP_ACTIONS)
 """Every action but those of rooms (:data:`grpo_tui.tui.rooms.ROOM_ACTIONS`) and of single screens."""
 EVERY = (*REGISTRY, *LIVE_ACTIONS, *ZOOM_ACTIONS, *PLAY_ACTIONS)
 """With those that rooms have alone."""

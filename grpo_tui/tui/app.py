@@ -20,11 +20,13 @@ from textual.screen import Screen
 from grpo_tui.config.schema import RunConfig
 from grpo_tui.events.commands import Command, Pause, Request, Resume, Retry, StepOnce, StepPhase
 from grpo_tui.preferences.values import Preferences
+from grpo_tui.tui import travelling
 from grpo_tui.tui.actions import (
     APP_ACTIONS,
     LOOK_ACTIONS,
     OUT_ACTIONS,
     RUN_ACTIONS,
+    TRAVEL_ACTIONS,
     Action,
     bindings,
     key_of,
@@ -40,6 +42,7 @@ from grpo_tui.tui.rooms import LIVE, ROOM_ACTIONS, open_room
 from grpo_tui.tui.screens.looking import Looking
 from grpo_tui.tui.screens.room import RoomScreen
 from grpo_tui.tui.starting import SessionFactory, find_runs, import_engine, live_session, prepare_run
+from grpo_tui.tui.travelling import Travelling
 
 if TYPE_CHECKING:
     from grpo_tui.tui.session import Session
@@ -55,6 +58,7 @@ class GrpoApp(App[int]):
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[BindingType]] = [
         *bindings(RUN_ACTIONS),
+        *bindings(TRAVEL_ACTIONS),
         *bindings(ROOM_ACTIONS),
         *bindings(OUT_ACTIONS),
         *bindings(APP_ACTIONS),
@@ -95,6 +99,7 @@ class GrpoApp(App[int]):
         self.first_paint = 0.0
         self._warm_up = warm_up
         self.leaving = Leaving(self)
+        self.travelling = Travelling(self)
         self.remembering = Remembering(self)
         self.handing_out = HandingOut(self)
         self.lag = LoopLag()
@@ -216,6 +221,9 @@ class GrpoApp(App[int]):
         view = self.view
         if view is None:
             return
+        if view.refused:
+            self.notify(view.refused, title="not done", severity="warning", markup=False, timeout=8)
+            view.refused = ""
         update = getattr(self.screen, "sync_view", None)
         if update is not None and self.screen.is_mounted:
             update()
@@ -228,6 +236,9 @@ class GrpoApp(App[int]):
             bool(view.state.history),
             view.detail is not None and bool(view.detail.groups),
             self._failure_shown(),
+            view.state.branch,
+            view.state.last_step,
+            view.cursor.step,
         )
         if key != self._bindings_key:
             self._bindings_key = key
@@ -249,6 +260,8 @@ class GrpoApp(App[int]):
             return self.view is not None and self.screen.id not in parameters
         if action == "try_in_playground":
             return self.view is not None and self.view.group is not None and self.screen.id != "playground"
+        if action in travelling.ACTIONS:
+            return self.travelling.offers(action)
         if action in ("copy_as", "export_step", "export_run"):
             return self.handing_out.offers(action)
         if action in ("pause", "resume", "step_once", "step_phase", "retry", "dismiss_failure"):
@@ -302,6 +315,22 @@ class GrpoApp(App[int]):
         if self.view is not None:
             self.view.dismissed = self.view.state.failure
             self.sync()
+
+    def action_undo_step(self) -> None:
+        """One step back."""
+        self.travelling.undo()
+
+    def action_redo_step(self) -> None:
+        """One step forward again."""
+        self.travelling.redo()
+
+    def action_go_to_shown(self) -> None:
+        """Back to the step that is looked at."""
+        self.travelling.go_to_shown()
+
+    def action_fork_run(self) -> None:
+        """A branch from here."""
+        self.travelling.fork()
 
     # --- other rooms -------------------------------------------------------------------------------------
 

@@ -14,10 +14,31 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from grpo_tui.events.commands import Command, Pause, Resume, Retry, StepOnce, StepPhase, Stop
+from grpo_tui.events.commands import (
+    Command,
+    Fork,
+    GoTo,
+    Pause,
+    Redo,
+    Resume,
+    Retry,
+    StepOnce,
+    StepPhase,
+    Stop,
+    Undo,
+)
 from grpo_tui.events.records import CompletionRecord, GroupRecord, Mode, StepDetail, StepMetrics
 from grpo_tui.events.state import LogLine, RunState, reduce
-from grpo_tui.events.types import Event, ModeChanged, Progress, RunEnded, RunStarted, TrainerFailed
+from grpo_tui.events.types import (
+    Event,
+    ModeChanged,
+    Progress,
+    RequestFailed,
+    RunEnded,
+    RunStarted,
+    TrainerFailed,
+    WentTo,
+)
 from grpo_tui.tui.earlier import EarlierGroups
 from grpo_tui.tui.heat import Glance, Lens
 from grpo_tui.tui.inspections import Inspections
@@ -34,6 +55,8 @@ CACHED_STEPS = 16
 OUTPUT_LINES = 2000
 DRAIN_CHUNK = 16
 ENDED = (Mode.FINISHED, Mode.STOPPED)
+_JOURNEYS = {"Undo": "going back…", "Redo": "going forward…", "GoTo": "going there…", "Fork": "forking…"}
+"""What is shown until a journey is made, by its request's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +110,8 @@ class RunView:
         self.lens = Lens()
         self.earlier = EarlierGroups(session.groups_of_problem)
         self._held_at: int | None = None
+        self.refused = ""
+        """Why the engine did not do what was asked last; shown once, then emptied."""
         self._starts_running = not paused
         self._old_steps: OrderedDict[int, StepDetail | None] = OrderedDict()
 
@@ -133,6 +158,14 @@ class RunView:
             self.log_lines("error", event.kind, event.traceback.splitlines(), event.time)
         elif isinstance(event, RunEnded):
             self.request = None
+        elif isinstance(event, RequestFailed):
+            if event.request in _JOURNEYS:
+                self.request, self.refused = None, event.message
+        elif isinstance(event, WentTo):
+            self.request = None
+            self._old_steps.clear()
+            self.earlier.forget()
+            self.go_live()
         elif isinstance(event, RunStarted):
             self._old_steps.clear()
             self.earlier.forget()
@@ -200,6 +233,8 @@ class RunView:
             self.request = Request("one phase…", Mode.PAUSED if self.wants_running else Mode.RUNNING)
         elif isinstance(command, Retry):
             self.request = Request("retrying…", Mode.RUNNING)
+        elif isinstance(command, Undo | Redo | GoTo | Fork):
+            self.request = Request(_JOURNEYS[type(command).__name__], Mode.PAUSED)
         elif isinstance(command, Stop):
             self.request = Request("stopping…", Mode.STOPPED)
         if loading and isinstance(command, Pause):
@@ -233,7 +268,7 @@ class RunView:
             return state.detail(self.cursor.step) or self._load(self.cursor.step)
         if state.current is not None and state.current.groups:
             return state.current
-        if state.recent:
+        if state.recent and state.recent[-1].step == state.last_step:
             return state.recent[-1]
         return self._load(state.last_step) if state.last_step else state.current
 

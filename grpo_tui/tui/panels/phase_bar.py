@@ -78,7 +78,7 @@ class PhaseBar(Panel, can_focus=False):
         return (
             state.run, state.mode, state.mode_detail, state.phase, state.phase_seconds, state.history,
             state.current and state.current.step, state.model, state.data, view.request, view.cursor.step,
-            view.watched, view.debug,
+            view.watched, view.debug, state.branch, state.went, state.kept,
             *bar,
         )  # fmt: skip
 
@@ -119,6 +119,7 @@ class PhaseBar(Panel, can_focus=False):
         left: list[Span] = [(" grpo-tui", "accent bold")]
         if state.run is not None:
             left.append((f"  {clean(state.run.name)}", "bold"))
+        left += _line_of(view)
         right: list[str] = []
         if state.model is not None:
             model = state.model
@@ -171,6 +172,9 @@ class PhaseBar(Panel, can_focus=False):
             if groups:
                 left += [(f"   useful groups {groups - metrics.num_degenerate_groups}/{groups}", "")]
             left += [(f"   peak {memory(metrics.peak_memory_bytes)}", "")]
+            kept = view.state.kept
+            if kept is not None and width >= 140:
+                left += [(f"   {kept.num_states} states {memory(kept.num_bytes)}", "dim")]
         elif view.state.mode is Mode.RUNNING:
             left += [("the first step is on its way", "dim")]
         elif view.session.read_only:
@@ -187,7 +191,16 @@ class PhaseBar(Panel, can_focus=False):
         if view.state.mode is Mode.LOADING:
             return (("", ""),)
         live = "● live" if view.grows else "last step"
-        return ((live, "good"),) if view.is_live else ((f"▲ step {view.cursor.step}", "warn bold"),)
+        where: Line = ((live, "good"),) if view.is_live else ((f"▲ step {view.cursor.step}", "warn bold"),)
+        return where
+
+
+def _line_of(view: RunView) -> Line:
+    """The branch and the state's hash, once there is more than one line, or the run went somewhere."""
+    state = view.state
+    if len(state.branches) < 2 and state.went is None:
+        return ()
+    return ((f"  {clean(state.branch_label)}", "accent"), (f" {state.state_hash[:12]}", "dim"))
 
 
 def _split(metrics: StepMetrics) -> str:

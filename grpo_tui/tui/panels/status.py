@@ -15,7 +15,7 @@ from grpo_tui.tui.glyphs import PHASE_SHORT, verdict_glyph
 from grpo_tui.tui.panels.base import Panel
 from grpo_tui.tui.panels.phase_bar import mode_span, step_label
 from grpo_tui.tui.panels.response import judging
-from grpo_tui.tui.text import Line, Span, clean, clip, clock, compact, duration, fit, wrapped
+from grpo_tui.tui.text import Line, Span, clean, clip, clock, compact, duration, fit, line_width, wrapped
 from grpo_tui.tui.view import RunView
 
 LEVEL_ROLES = {"warning": "warn", "error": "bad"}
@@ -156,7 +156,9 @@ class Banner(Panel, can_focus=False):
         text = f" ▲ viewing step {view.cursor.step}, {now}{missing}"
         back = " back to live " if view.grows else " to the last "
         keys: Line = (("[ ]", "key"), (" earlier, later   ", ""), ("L", "key"), (back, ""))
-        return [((fit(text, max(0, width - 36)), "warn bold"), *keys)], None
+        if width >= 98 and not view.session.read_only and not view.over:
+            keys = (("G", "key"), (" train from here   ", ""), *keys)
+        return [((fit(text, max(0, width - line_width(keys))), "warn bold"), *keys)], None
 
 
 class BriefPanel(Panel):

@@ -12,11 +12,12 @@ from textual.screen import ModalScreen
 from grpo_tui.tui.text import Line, duration
 from grpo_tui.tui.widgets.lines import LinesView
 
-_SHEET = """
+SHEET = """
     align: center middle;
     LinesView { width: 62; max-width: 100%; height: 9; max-height: 100%; border: round $warning; padding: 1 2;
         background: $surface; border-title-color: $text-warning; border-title-style: bold; }
 """
+"""How a short question in the middle of the screen looks."""
 
 
 class LeaveScreen(ModalScreen[str | None]):
@@ -27,7 +28,7 @@ class LeaveScreen(ModalScreen[str | None]):
         Binding("s,enter", "dismiss('now')", "save and quit now", id="leave.now"),
         Binding("escape,c,q", "dismiss(None)", "cancel", id="leave.cancel"),
     ]
-    DEFAULT_CSS = f"LeaveScreen {{ {_SHEET} }}"
+    DEFAULT_CSS = f"LeaveScreen {{ {SHEET} }}"
 
     def __init__(self, step: int) -> None:
         super().__init__(id="leave")
@@ -55,7 +56,7 @@ class ClosingScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q,ctrl+q", "app.leave_at_once", "leave at once", id="closing.leave"),
     ]
-    DEFAULT_CSS = f"ClosingScreen {{ {_SHEET} }}"
+    DEFAULT_CSS = f"ClosingScreen {{ {SHEET} }}"
 
     def __init__(self) -> None:
         super().__init__(id="closing")
