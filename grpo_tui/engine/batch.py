@@ -63,7 +63,7 @@ def _logprobs_of(
 def _by_microbatch(
     trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate, phase: Phase, *, reference: bool
 ) -> list[tuple[list[Row], list[Tensor]]]:
-    microbatches = split_by_tokens(rows, trainer.microbatch_tokens)
+    microbatches = split_by_tokens(rows, trainer.microbatch_tokens, packs=trainer.policy.packs_rows)
     found = []
     passes = trainer.tally.reference
     held = trainer.policy.reference() if reference else nullcontext()

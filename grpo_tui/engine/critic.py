@@ -37,7 +37,7 @@ def add_values(trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate) -> 
 
 def _add_values(trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate) -> None:
     critic = critic_of(trainer)
-    microbatches = split_by_tokens(rows, trainer.microbatch_tokens)
+    microbatches = split_by_tokens(rows, trainer.microbatch_tokens, packs=trainer.policy.packs_rows)
     with critic.active():
         for done, microbatch in enumerate(microbatches):
             gate.tick(f"in advantages, after {done} microbatches")
@@ -97,7 +97,7 @@ def _value_step(trainer: Trainer, rows: Sequence[Row], gate: Gate, learning: _Le
     optimizer.zero_grad(set_to_none=True)
     num_tokens = sum(row.num_tokens for row in rows)
     total = 0.0
-    microbatches = split_by_tokens(rows, trainer.microbatch_tokens)
+    microbatches = split_by_tokens(rows, trainer.microbatch_tokens, packs=trainer.policy.packs_rows)
     for done, microbatch in enumerate(microbatches):
         gate.tick(f"in update, critic's microbatch {done + 1} of {len(microbatches)}")
         batch = token_batch(microbatch, trainer.policy)

