@@ -8,7 +8,8 @@ of these cannot take is sampled by the trusted one: :func:`make_sampler` tries, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from grpo_tui.generation import attention
+from grpo_tui.generation.captured import Captured
 from grpo_tui.generation.drawing import MAX_ROWS, Drawn, in_rounds
 from grpo_tui.generation.folded import Twin
 from grpo_tui.generation.slab import SlabCache
@@ -46,8 +48,13 @@ Decode = Callable[[Tensor, Tensor, Tensor | None, SlabCache], Tensor]
 class FastSampler:
     """Draws completions through a twin of the policy's model."""
 
-    def __init__(self, policy: Policy, max_rows: int = MAX_ROWS) -> None:
+    def __init__(self, policy: Policy, max_rows: int = MAX_ROWS, *, captures: bool | None = None) -> None:
         """Build the twin.
+
+        Args:
+            policy: to sample from.
+            max_rows: completions decoded together.
+            captures: decode over fixed addresses, on CUDA as a graph; None: on CUDA, where the model is decoded straight.
 
         Raises:
             ValueError: the model's adapter or cache is of a kind that the twin cannot have.
@@ -57,6 +64,9 @@ class FastSampler:
         _check_cache(policy)
         self._twin = Twin(policy, attention.NAME)
         self._decode = _decoder(self._twin)
+        self.captures = policy.device.type == "cuda" if captures is None else captures
+        if self.captures and isinstance(self._decode, Straight):
+            self._decode = Captured(self._decode)
 
     @torch.no_grad()
     def sample(
@@ -64,13 +74,22 @@ class FastSampler:
     ) -> list[SampledTokens]:
         """One completion for each request, in order."""
         num_rows = min(len(requests), self._max_rows)
-        with decoding_threads(self._policy), self._twin.awake(num_rows) as model:
+        with decoding_threads(self._policy), self._twin.awake(num_rows) as model, self._afterwards():
             return in_rounds(
                 requests,
                 self._max_rows,
                 lambda rows: _Round(self._policy, model, self._decode, rows, settings),
                 on_token,
             )
+
+    @contextmanager
+    def _afterwards(self) -> Iterator[None]:
+        """A graph holds the addresses of weights that are copies for one sampling: it goes with them."""
+        try:
+            yield
+        finally:
+            if isinstance(self._decode, Captured):
+                self._decode.forget()
 
     @torch.no_grad()
     def deviation(self) -> float:
@@ -79,7 +98,8 @@ class FastSampler:
         ½ Σ |p − q| over the vocabulary, on a few tokens, with noise for an adapter.
         """
         batch = self._policy.sample_batch()
-        with self._policy.stirred(), self._twin.awake(batch.completion_ids_B_T.shape[0]):
+        num_rows = batch.completion_ids_B_T.shape[0]
+        with self._policy.stirred(), self._twin.awake(num_rows), self._afterwards():
             expected = torch.softmax(self._policy.logits(batch).float(), dim=-1)
             found = torch.softmax(self._logits(batch).float(), dim=-1)
             return float(0.5 * (found - expected).abs().sum(-1).max())
@@ -110,8 +130,7 @@ def make_sampler(policy: Policy, kind: str, say: Callable[[str], None] = lambda 
     if kind == "trusted":
         return TrustedSampler(policy)
     try:
-        sampler = FastSampler(policy)
-        deviation = sampler.deviation()
+        sampler, deviation = _built(policy, say)
         limit = TOLERANCE.get(policy.dtype, 0.15)
         if not deviation <= limit:
             raise ValueError(f"its distributions differ by up to {deviation:.2g}, more than {limit:g}")
@@ -122,6 +141,20 @@ def make_sampler(policy: Policy, kind: str, say: Callable[[str], None] = lambda 
         say(f"the fast sampler cannot take this model ({reason}); the trusted one samples, slower")
         return TrustedSampler(policy)
     return sampler
+
+
+def _built(policy: Policy, say: Callable[[str], None]) -> tuple[FastSampler, float]:
+    """The fast sampler and its deviation; without graphs where they cannot be captured."""
+    sampler = FastSampler(policy)
+    if not sampler.captures:
+        return sampler, sampler.deviation()
+    try:
+        return sampler, sampler.deviation()
+    except (ValueError, TypeError, RuntimeError, AttributeError, NotImplementedError) as error:
+        reason = " ".join(str(error).split())[:200]
+        say(f"decoding cannot be captured as a CUDA graph ({reason}); it goes kernel by kernel, slower")
+        sampler = FastSampler(policy, captures=False)
+        return sampler, sampler.deviation()
 
 
 def _check_cache(policy: Policy) -> None:

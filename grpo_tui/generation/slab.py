@@ -36,13 +36,14 @@ class SlabLayer(CacheLayerMixin):  # type: ignore[misc,unused-ignore]
             self.lazy_initialization(key_states, value_states)
         end = self.length + key_states.shape[-2]
         if end > self.keys.shape[-2]:
-            self._make_room(end)
+            self.make_room(end)
         self.keys[:, :, self.length : end] = key_states
         self.values[:, :, self.length : end] = value_states
         self.length = end
         return self.keys[:, :, :end], self.values[:, :, :end]
 
-    def _make_room(self, end: int) -> None:
+    def make_room(self, end: int) -> None:
+        """Move to where there is room up to ``end``."""
         room = min(self.capacity, max(end, 2 * self.keys.shape[-2]))
         self.keys = _moved(self.keys, self.length, room)
         self.values = _moved(self.values, self.length, room)
@@ -71,6 +72,17 @@ class SlabCache(Cache):  # type: ignore[misc,unused-ignore]
 
     def __init__(self, num_layers: int, capacity: int) -> None:
         super().__init__(layers=[SlabLayer(capacity) for _ in range(num_layers)])
+
+    def make_room(self, end: int) -> None:
+        """Let every layer have room for ``end`` positions."""
+        for layer in self.layers:
+            if end > layer.keys.shape[-2]:
+                layer.make_room(end)
+
+    def lengthen(self) -> None:
+        """One more position of every layer is filled; who wrote it wrote into the layers' own tensors."""
+        for layer in self.layers:
+            layer.length += 1
 
     def select(self, rows_N: Tensor) -> None:
         """Keep these rows of every layer."""

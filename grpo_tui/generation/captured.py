@@ -1,0 +1,118 @@
+"""Decoding with every address fixed, so that on CUDA one position is a graph that is launched once.
+
+A position of a small model is some hundreds of kernels of a few microseconds: launched one by one they wait for Python. Here
+tokens, positions, the mask and the place to write at are tensors that stay where they are; the cache is seen whole, with what
+is not filled yet masked. Rows that leave, and a cache that grows, move things: then the graph is captured anew, which
+happens a handful of times in a rollout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from grpo_tui.generation.slab import SlabCache, SlabLayer
+
+WARM_UPS = 2
+"""Runs before a capture, in which libraries choose their kernels and allocate."""
+
+
+class _FixedLayer:
+    """A slab of which all room is seen, written at a place that a tensor holds."""
+
+    def __init__(self, slab: SlabLayer, slot_1: Tensor) -> None:
+        self.keys, self.values, self._slot_1 = slab.keys, slab.values, slot_1
+
+    def update(self, key_states: Tensor, value_states: Tensor) -> tuple[Tensor, Tensor]:
+        """Write one position; give everything."""
+        self.keys.index_copy_(2, self._slot_1, key_states)
+        self.values.index_copy_(2, self._slot_1, value_states)
+        return self.keys, self.values
+
+
+class _FixedCache:
+    """What :class:`~grpo_tui.generation.straight.Straight` reads of a cache."""
+
+    def __init__(self, cache: SlabCache, slot_1: Tensor) -> None:
+        self.layers = [_FixedLayer(layer, slot_1) for layer in cache.layers]
+
+
+class _Bound:
+    """One cache as it lies now, and the graph over it."""
+
+    def __init__(
+        self, decode: Callable[..., Tensor], cache: SlabCache, tokens_B: Tensor, looks: Tensor | None
+    ) -> None:
+        for layer in cache.layers:
+            # What is masked still meets a weight of 0, and 0 times the NaN that lies in fresh memory is NaN.
+            layer.keys[:, :, layer.length :] = 0.0
+            layer.values[:, :, layer.length :] = 0.0
+        first = cache.layers[0]
+        room, length, rows, device = first.keys.shape[-2], first.length, len(tokens_B), tokens_B.device
+        self.keys, self.room = first.keys, room
+        self._decode = decode
+        self._tokens_B = torch.empty_like(tokens_B)
+        self._positions_B = torch.empty_like(tokens_B)
+        self._slot_1 = torch.zeros(1, dtype=torch.long, device=device)
+        self._visible = torch.zeros(rows, 1, 1, room, dtype=torch.bool, device=device)
+        self._visible[..., :length] = True if looks is None else looks[..., :length]
+        self._cache = _FixedCache(cache, self._slot_1)
+        self._graph: Any = None
+        self._logits_B_V: Tensor | None = None
+
+    def step(self, tokens_B: Tensor, positions_B: Tensor, length: int) -> Tensor:
+        self._tokens_B.copy_(tokens_B)
+        self._positions_B.copy_(positions_B)
+        self._slot_1.fill_(length)
+        self._visible[..., length] = True
+        if tokens_B.device.type != "cuda":
+            return self._run()
+        if self._graph is None:
+            self._capture()
+        self._graph.replay()
+        assert self._logits_B_V is not None
+        # The next replay writes over it.
+        return self._logits_B_V.clone()
+
+    def _run(self) -> Tensor:
+        return self._decode(self._tokens_B, self._positions_B, self._visible, self._cache)
+
+    def _capture(self) -> None:
+        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call,unused-ignore]
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(WARM_UPS):
+                self._run()  # writes the same keys at the same place each time
+        torch.cuda.current_stream().wait_stream(aside)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._logits_B_V = self._run()
+
+
+class Captured:
+    """A decoder over fixed addresses, in the place of the one that it is given."""
+
+    def __init__(self, decode: Callable[..., Tensor]) -> None:
+        self._decode = decode
+        self._bound: _Bound | None = None
+
+    def __call__(
+        self, tokens_B: Tensor, positions_B: Tensor, looks: Tensor | None, cache: SlabCache
+    ) -> Tensor:
+        """Feed one token a row; logits of the next, ``B_V``. Arguments as :class:`Straight` has them."""
+        length = cache.get_seq_length()
+        cache.make_room(length + 1)
+        bound = self._bound
+        # Rows that left, or a cache that grew or is another one, are other tensors.
+        if bound is None or bound.keys is not cache.layers[0].keys:
+            self._bound = bound = _Bound(self._decode, cache, tokens_B, looks)
+        logits = bound.step(tokens_B, positions_B, length)
+        cache.lengthen()
+        return logits
+
+    def forget(self) -> None:
+        """Let graph and buffers go."""
+        self._bound = None
