@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from grpo_tui.config.algorithms import with_algorithm
@@ -76,8 +77,10 @@ def to_text(setting: Setting, value: Any) -> str:
 
 
 def _short(number: float) -> str:
-    """Every digit of a number, without the zeros that say nothing: ``1``, ``1e-5``."""
-    return re.sub(r"e([+-])0(\d)$", r"e\1\2", repr(number).removesuffix(".0"))
+    """Every digit of a number, without the zeros that say nothing: ``1``, ``0.04``, ``2.5e-4``."""
+    if 0 < abs(number) < 1e-3:
+        return f"{Decimal(repr(number)).normalize():e}"
+    return repr(number).removesuffix(".0")
 
 
 def to_dict(config: RunConfig) -> dict[str, dict[str, Any]]:

@@ -114,14 +114,24 @@ def refusal(old: RunConfig, new: RunConfig) -> str:
     return ""
 
 
+_WHEN: Mapping[Reading, str] = {
+    Reading.PROBLEMS: "next step",
+    Reading.SAMPLE: "next sampling",
+    Reading.SCORE: "next scoring",
+    Reading.ADVANTAGES: "next advantages",
+    Reading.REFERENCE: "next reference",
+    Reading.UPDATE: "next update",
+    Reading.BETWEEN: "at once",
+}
+
+
 def when_text(key: str) -> str:
-    """Return when a change of this setting counts, in a few words; empty for a locked one."""
+    """Return from when a change of this setting counts, in a few words; empty for a locked one.
+
+    ``at once`` is said of what is read between steps only.
+    """
     reading = READ_FIRST.get(key)
-    if reading is None:
-        return ""
-    if reading is Reading.BETWEEN:
-        return "between steps"
-    return "next step" if reading is Reading.PROBLEMS else f"next {reading}"
+    return "" if reading is None else _WHEN[reading]
 
 
 def is_locked(key: str) -> bool:

@@ -18,6 +18,8 @@ KEY_NAMES = {
     "left_square_bracket": "[",
     "right_square_bracket": "]",
     "question_mark": "?",
+    "slash": "/",
+    "backspace": "Bksp",
 }
 
 
@@ -374,6 +376,57 @@ RESPONSE_ACTIONS = (
 ZOOM_ACTIONS = tuple(dict.fromkeys((*RESPONSE_ACTIONS, *GROUP_ACTIONS)))
 """Of the Group and Response rooms, each once."""
 
+TUNE_ACTIONS = (
+    Action(
+        "tune.edit",
+        "enter",
+        "screen.edit",
+        "edit",
+        "Type another value for the selected setting; up and down go through the choices.",
+        footer=True,
+    ),
+    Action(
+        "tune.apply",
+        "a",
+        "screen.apply",
+        "apply",
+        "Apply the changes that are collected: once to be asked, once more to do it.",
+        footer=True,
+    ),
+    Action(
+        "tune.drop",
+        "backspace,delete",
+        "screen.drop",
+        "drop",
+        "Drop the collected change of the selected setting.",
+        footer=True,
+    ),
+    Action(
+        "tune.undo",
+        "u",
+        "screen.undo",
+        "undo",
+        "Take back the last change that was applied: once to be asked, once more to do it.",
+        footer=True,
+    ),
+    Action(
+        "tune.reset",
+        "U,shift+u",
+        "screen.reset",
+        "as it began",
+        "Collect the changes that lead back to the settings that the run began with.",
+    ),
+    Action("tune.filter", "slash", "screen.filter", "filter", "Show settings by words.", "/", True),
+    Action(
+        "tune.save",
+        "w",
+        "screen.save",
+        "write config",
+        "Write the settings as they are now to config-now.toml in the run's folder.",
+    ),
+)
+"""Of the Tune room alone."""
+
 APP_ACTIONS = (
     Action("app.jump", "ctrl+o", "app.jump", "jump", "Letters appear on the panels; press one to go to it."),
     Action(
@@ -394,7 +447,7 @@ APP_ACTIONS = (
 
 REGISTRY = (*RUN_ACTIONS, *TRAVEL_ACTIONS, *LOOK_ACTIONS, *OUT_ACTIONS, *APP_ACTIONS)
 """Every action but those of rooms (:data:`grpo_tui.tui.rooms.ROOM_ACTIONS`) and of single screens."""
-EVERY = (*REGISTRY, *LIVE_ACTIONS, *ZOOM_ACTIONS, *PLAY_ACTIONS)
+EVERY = (*REGISTRY, *LIVE_ACTIONS, *ZOOM_ACTIONS, *PLAY_ACTIONS, *TUNE_ACTIONS)
 """With those that rooms have alone."""
 _BY_ID = {action.id: action for action in EVERY}
 

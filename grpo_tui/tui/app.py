@@ -363,9 +363,9 @@ class GrpoApp(App[int]):
         from grpo_tui.tui.screens.help import HelpScreen
 
         focused = self.screen.focused
-        panel = focused if isinstance(focused, Panel) else None
-        title = (panel.TITLE or panel.id or "") if panel else ""
-        about, id = (panel.HELP, panel.id or "") if panel else ("", "")
+        about = getattr(focused, "HELP", "")
+        title = (getattr(focused, "TITLE", "") or focused.id or "") if focused and about else ""
+        id = focused.id or "" if isinstance(focused, Panel) else ""
         measured = timing_lines(self.view.metrics if self.view is not None else None)
         own = own_actions(type(self.screen))
         here = (*own, *LOOK_ACTIONS) if isinstance(self.screen, Looking) else own

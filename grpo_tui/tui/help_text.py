@@ -136,6 +136,12 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
         "and ~ (contains); & | ! and brackets. A comparison with something that is not known is false.",
     ),
     (
+        "┊",
+        "from here on a setting is another",
+        "Settings change in room 5 while the run runs. A step is computed under one config: a change counts in the step in "
+        "progress where nothing of it has read the setting yet (lr before the update, say), else from the next.",
+    ),
+    (
         "phases",
         "problems → sample → score → advantages → reference → update → emit",
         "The seven calls of one step. The engine can stop between any two of them; . runs just one.",

@@ -74,6 +74,13 @@ ROOMS = (
         "grpo_tui.tui.screens.health:HealthScreen",
     ),
     Room(
+        "tune",
+        "5",
+        "tune",
+        "Every setting: what it is, may be and was, and changing it while the run runs.",
+        "grpo_tui.tui.screens.tune:TuneScreen",
+    ),
+    Room(
         "playground",
         "6",
         "play",

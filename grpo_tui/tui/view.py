@@ -10,7 +10,7 @@ import time
 import tomllib
 from bisect import bisect_left
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -36,12 +36,14 @@ from grpo_tui.events.types import (
     RequestFailed,
     RunEnded,
     RunStarted,
+    SettingsChanged,
     TrainerFailed,
     WentTo,
 )
 from grpo_tui.tui.earlier import EarlierGroups
 from grpo_tui.tui.heat import Glance, Lens
 from grpo_tui.tui.inspections import Inspections
+from grpo_tui.tui.knobs import Draft, mark_label, net_changes
 from grpo_tui.tui.playing import PlayForm
 from grpo_tui.tui.session import FOLLOWING, Opened, Recorded, Session, Watched
 from grpo_tui.tui.text import clean
@@ -112,6 +114,12 @@ class RunView:
         self._held_at: int | None = None
         self.refused = ""
         """Why the engine did not do what was asked last; shown once, then emptied."""
+        self.draft = Draft()
+        """Changes of settings that are collected in the Tune room."""
+        self.request_failed: RequestFailed | None = None
+        """The last request that the engine could not carry out."""
+        self._marked: tuple[SettingsChanged, ...] = ()
+        self._marks: Mapping[int, str] = {}
         self._starts_running = not paused
         self._old_steps: OrderedDict[int, StepDetail | None] = OrderedDict()
 
@@ -159,13 +167,18 @@ class RunView:
         elif isinstance(event, RunEnded):
             self.request = None
         elif isinstance(event, RequestFailed):
+            self.request_failed = event
+            self.log_lines("error", event.request, event.detail.splitlines(), event.time)
             if event.request in _JOURNEYS:
                 self.request, self.refused = None, event.message
         elif isinstance(event, WentTo):
             self.request = None
             self._old_steps.clear()
             self.earlier.forget()
+            self.groups_per_step = _prompts_per_step(self.state.config_toml)
             self.go_live()
+        elif isinstance(event, SettingsChanged):
+            self.groups_per_step = _prompts_per_step(event.config_toml)
         elif isinstance(event, RunStarted):
             self._old_steps.clear()
             self.earlier.forget()
@@ -355,9 +368,16 @@ class RunView:
         return gauge
 
     @property
-    def marks(self) -> tuple[int, ...]:
-        """Steps from which on a setting was another, for the charts."""
-        return tuple(sorted({change.step for change in self.state.settings_changes}))
+    def marks(self) -> Mapping[int, str]:
+        """Steps from which on a setting was another, with a word for each, for the charts.
+
+        The same object as long as nothing changes, so that panels can tell.
+        """
+        changes = self.state.settings_changes
+        if changes is not self._marked:
+            self._marked = changes
+            self._marks = {step: mark_label(pairs) for step, pairs in net_changes(changes).items()}
+        return self._marks
 
     # --- moving ------------------------------------------------------------------------------------------
 

@@ -87,6 +87,8 @@ def test_texts_as_a_person_types_them() -> None:
     shown = {key: to_text(settings[key], value_of(config, key)) for key in settings}
     assert shown["optim.lr"] == "1e-5"
     assert shown["algorithm.beta"] == "0.04"
+    assert to_text(settings["optim.lr"], 2.5e-4) == "2.5e-4"
+    assert to_text(settings["optim.lr"], 1.25e-300) == "1.25e-300"
     assert shown["optim.max_grad_norm"] == "1"
     assert shown["reward.canaries"] == "true"
     assert shown["reward.weights"] == "{math = 1}"

@@ -15,6 +15,7 @@ import pytest
 from tests.support.apps import Stage, failure, paused_after, stage, wait_for
 from tests.support.builders import ScriptedRun
 from tests.support.looking import by_token, inspected
+from tests.tui.test_tune import changed, edit, lines, tune, typed
 
 PICTURES = Path(__file__).parent / "pictures"
 
@@ -108,3 +109,18 @@ async def picture(it: Stage) -> str:
     it.app.screen.sync_view(force=True)  # type: ignore[attr-defined]
     await it.pilot.pause()
     return it.app.export_screenshot(title="grpo-tui")
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)])
+async def test_tune(size: tuple[int, int], tmp_path: Path) -> None:
+    """One change applied, two collected, one being typed that is too much."""
+    async with tune(changed(1, 17, ("optim.lr", "2e-5", "1e-5")), size=size) as it:
+        await it.press("down")
+        await edit(it, "cosine")
+        await it.press("down")
+        await edit(it, "4")
+        await it.press("home")
+        await typed(it, "0.5")
+        await wait_for(lambda: "usual" in lines(it, "complaint"))
+        await it.pilot.pause()
+        check(f"tune-{size[0]}x{size[1]}", it.app.export_screenshot(title="grpo-tui"), tmp_path)

@@ -100,12 +100,24 @@ def test_points_of_another_series_stand_at_their_steps() -> None:
 
 
 def test_marks_are_columns_behind_the_line() -> None:
-    trend = Trend(STEPS, [0.5] * 10, low=0, high=1, marks=(5, 99))
+    trend = Trend(STEPS, [0.5] * 10, low=0, high=1, marks={5: "", 99: "never drawn"})
     column = trend.column_of(5, 20)
     assert column is not None
     drawn = rows(trend)[:8]
     assert sum(row[6 + column] == MARK for row in drawn) == 7, "all rows but that of the line"
     assert sum(row.count(MARK) for row in drawn) == 7, "a step that is not drawn has no mark"
+
+
+def test_a_mark_has_its_word_beside_it_where_there_is_room() -> None:
+    trend = Trend(STEPS, [0.9] * 10, low=0, high=1, marks={3: "lr 1e-5"})
+    column = trend.column_of(3, 20)
+    assert column is not None
+    drawn = rows(trend)[:8]
+    assert [row[6 + column :].rstrip() for row in drawn if "lr" in row] == [f"{MARK}lr 1e-5"]
+    late = Trend(STEPS, [0.9] * 10, low=0, high=1, marks={9: "group_size 16"})
+    assert any("…" in row for row in rows(late)[:8]), "cut at the edge"
+    full = Trend(STEPS, [0.0, 1.0] * 5, low=0, high=1, marks={3: "lr 1e-5"})
+    assert not any("lr" in row for row in rows(full)), "never over the line"
 
 
 def test_the_cursor_is_marked_on_the_plot_and_below_it() -> None:
@@ -127,7 +139,9 @@ def test_everything_together_keeps_its_size_whatever_comes(
 ) -> None:
     steps = list(range(1, len(values) + 1))
     points = {n: v for n, v in enumerate(values) if v is not None and n % 7 == 0}
-    trend = Trend(steps, values, spread=values, points=points, marks=steps[::9])
+    trend = Trend(
+        steps, values, spread=values, points=points, marks=dict.fromkeys(steps[::9], "lr 漢字 1e-5")
+    )
     lines = trend.lines(width, height, role="", cursor=len(values) // 2)
     assert len(lines) == height
     assert {line_width(line) for line in lines} == {width}

@@ -20,6 +20,7 @@ from grpo_tui.tui.actions import (
     OUT_ACTIONS,
     PLAY_ACTIONS,
     RUN_ACTIONS,
+    TUNE_ACTIONS,
     ZOOM_ACTIONS,
     Action,
 )
@@ -172,6 +173,7 @@ def sections(
         keys("Run", RUN_ACTIONS),
         keys("Look", (*LOOK_ACTIONS, *LIVE_ACTIONS)),
         keys("Group and Response", ZOOM_ACTIONS),
+        keys("Tune", TUNE_ACTIONS),
         keys("Playground", PLAY_ACTIONS),
         keys("Rooms", ROOM_ACTIONS),
         keys("Hand out", OUT_ACTIONS),

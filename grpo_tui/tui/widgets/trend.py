@@ -8,13 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from grpo_tui.tui.change import finite
-from grpo_tui.tui.text import Line, compact, fit
+from grpo_tui.tui.text import Line, clean, clip, compact, fit, line_width
 from grpo_tui.tui.widgets.charts import Values
 
 DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """Bits of a braille cell, by row and column."""
 ROUND_SPANS = (10, 20, 40, 60, 100, 150, 200, 300, 400, 600, 1000, 2000, 3000, 5000, 10_000)
 POINT, MARK, CURSOR = "○", "┊", "▲"
+MARK_LABEL = 16
+"""Most cells of a mark's word."""
 BAND_EVERY = 2
 """The edges of the spread have a dot in every second column, so that they read as dotted without colour too."""
 
@@ -37,7 +39,7 @@ class Trend:
         high: float | None = None,
         spread: Values = (),
         points: Mapping[int, float] | None = None,
-        marks: Sequence[int] = (),
+        marks: Mapping[int, str] | None = None,
     ) -> None:
         """Take the series.
 
@@ -48,9 +50,10 @@ class Trend:
             high: least top of the axis; a larger value raises it.
             spread: distance of the band's edges from the value, one for each step, or none at all.
             points: another series at some steps, drawn as circles on the same axis.
-            marks: steps at which something changed, drawn as dashed columns.
+            marks: steps at which something changed, drawn as dashed columns, with a word for each that is written
+                beside it where nothing else is drawn.
         """
-        self.steps, self.values, self.marks = steps, values, marks
+        self.steps, self.values, self.marks = steps, values, marks or {}
         self.points = {s: v for s, v in (points or {}).items() if math.isfinite(v)}
         self.upper = self._edge(spread, 1)
         self.lower = self._edge(spread, -1)
@@ -154,6 +157,10 @@ class Trend:
             if self.low <= value <= self.high and self.steps:
                 y = self._dot_row(value, height * 4) // 4
                 cells[y][self._column_near(step, width)] = (POINT, "bold")
+        for step, label in self.marks.items():
+            column = self.column_of(step, width)
+            if column is not None:
+                _write(cells, column + 1, label)
         return cells
 
     def lines(self, width: int, height: int, *, role: str, cursor: int | None = None) -> list[Line]:
@@ -185,6 +192,17 @@ class Trend:
         if cursor is not None:
             row[cursor] = (CURSOR, "warn")
         return ((" " * (self.AXIS + 1), ""), *_spans(row))
+
+
+def _write(cells: list[list[Cell]], start: int, label: str) -> None:
+    """Write a word into the first row that is empty there, shortened to what is left of the row; else not at all."""
+    for row in cells:
+        word = clip(clean(label), min(MARK_LABEL, len(row) - start))
+        place = range(start, start + line_width(((word, ""),)))
+        if len(place) > 1 and len(word) == len(place) and all(row[x] == (" ", "") for x in place):
+            for x, char in zip(place, word, strict=True):
+                row[x] = (char, "info")
+            return
 
 
 def _spans(cells: Sequence[Cell]) -> Iterator[Cell]:
