@@ -416,7 +416,7 @@ TUNE_ACTIONS = (
         "as it began",
         "Collect the changes that lead back to the settings that the run began with.",
     ),
-    Action("tune.filter", "slash", "screen.filter", "filter", "Show settings by words.", "/", True),
+    Action("tune.filter", "slash", "screen.filter", "filter", "Show settings by words.", footer=True),
     Action(
         "tune.save",
         "w",

@@ -23,6 +23,7 @@ class Editor(Input):
     """The line that stands in the place of a value while it is typed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "submit", "collect", key_display="Enter", show=True, id="tune.collect"),
         Binding("up", "screen.choose(-1)", show=False, id="tune.previous_choice"),
         Binding("down", "screen.choose(1)", show=False, id="tune.next_choice"),
     ]
