@@ -79,6 +79,7 @@ _LOCKED: Mapping[str, str] = {
     "reward.learned_model": "the reward model is loaded when the run starts",
     "algorithm.update": "gradient and trust region need the model loaded in different ways",
     "eval.num_problems": _PROBLEMS,
+    "run.history_mb": "the place for states to go back to is made when the run starts",
     "run.name": "the run's folder has this name",
     "run.seed": "everything drawn so far was drawn from it",
 }
@@ -91,7 +92,7 @@ _NO_REGION = "the run has no trust region; start one with algorithm.update 'trus
 def locked_reason(key: str, config: RunConfig) -> str:
     """Return why a setting cannot change in a run with this config; empty where it can."""
     if key not in READ_FIRST:
-        return _LOCKED.get(key) or _LOCKED[key.partition(".")[0]]
+        return _LOCKED.get(key) or _LOCKED.get(key.partition(".")[0], "it is read when the run starts")
     if key.startswith("critic.") and config.algorithm.advantage != "gae":
         return _NO_CRITIC
     if key.startswith("trust_region.") and config.algorithm.update != "trust_region":

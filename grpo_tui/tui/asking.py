@@ -36,7 +36,8 @@ class Asking:
         if self._request is None:
             return
         changes, failed = self.view.state.settings_changes, self.view.request_failed
-        if changes and changes[-1:] != self._changes[-1:]:
+        known = {id(change) for change in self._changes}
+        if changes and id(changes[-1]) not in known:  # going back takes some away: those are no answer
             self.told = (done(changes[-1]),)
         elif (
             failed is not None
