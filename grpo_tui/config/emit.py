@@ -78,7 +78,7 @@ def to_text(setting: Setting, value: Any) -> str:
 
 def _short(number: float) -> str:
     """Every digit of a number, without the zeros that say nothing: ``1``, ``0.04``, ``2.5e-4``."""
-    if 0 < abs(number) < 1e-3:
+    if 0 < abs(number) <= 1e-3:
         return f"{Decimal(repr(number)).normalize():e}"
     return repr(number).removesuffix(".0")
 

@@ -208,8 +208,10 @@ class TuneScreen(Editing):
         """Offer only what can be done now."""
         if action == "edit":
             return self.can_change and self.knob is not None and not self.knob.locked
-        if action in ("apply", "drop"):
+        if action == "apply":
             return self.can_change and bool(self.view.draft.edits)
+        if action == "drop":
+            return self.can_change and self._selected in self.view.draft.edits
         if action in ("undo", "reset"):
             return self.can_change and last_undoable(self.view.state.settings_changes) is not None
         if action == "filter":
