@@ -261,7 +261,8 @@ class GrpoApp(App[int]):
         if action == "try_in_playground":
             return self.view is not None and self.view.group is not None and self.screen.id != "playground"
         if action in travelling.ACTIONS:
-            return self.travelling.offers(action)
+            # In Tune the same keys are of settings: with none to take back they must not take back a step.
+            return self.screen.id != "tune" and self.travelling.offers(action)
         if action in ("copy_as", "export_step", "export_run"):
             return self.handing_out.offers(action)
         if action in ("pause", "resume", "step_once", "step_phase", "retry", "dismiss_failure"):

@@ -374,6 +374,15 @@ async def test_u_takes_back_after_a_question() -> None:
         assert len(it.session.commands) == 1, "there is nothing more to take back"
 
 
+async def test_with_nothing_to_take_back_no_step_is_taken_back() -> None:
+    """Elsewhere u and U go over steps."""
+    async with tune() as it:
+        await it.press("u", "U", "u", "U")
+        await it.pilot.pause()
+        assert it.app.screen.id == "tune"
+        assert not it.session.commands
+
+
 async def test_capital_u_collects_the_way_back_to_the_start() -> None:
     first = changed(1, 17, LR)
     both = with_changes(CONFIG, [("optim.lr", "1e-5")])
