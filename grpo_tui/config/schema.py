@@ -345,6 +345,9 @@ class RunSettings:
         1, "steps between checkpoints on disk (one is always written on stopping)", low=1
     )
     keep_checkpoints: int = setting(3, "newest checkpoints kept on disk", low=1)
+    receipts: bool = setting(
+        False, "score every update's answers again: did they move as their advantages asked (one more pass)"
+    )
     history_mb: int = setting(
         2000, "disk space for states to go back to; older ones are thinned out beyond it; 0: keep none", low=0
     )

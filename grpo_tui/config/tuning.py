@@ -50,7 +50,7 @@ _KEYS_BY_READING: Mapping[Reading, str] = {
         trust_region.kl_limit trust_region.cg_iterations trust_region.cg_damping trust_region.line_search_steps
         trust_region.line_search_shrink trust_region.fisher_tokens
         optim.lr optim.schedule optim.warmup_steps optim.weight_decay optim.beta1 optim.beta2 optim.eps
-        optim.max_grad_norm optim.gradient_checkpointing run.steps
+        optim.max_grad_norm optim.gradient_checkpointing run.steps run.receipts
         """,
     Reading.BETWEEN: """
         eval.every eval.temperature run.max_tokens run.checkpoint_every run.keep_checkpoints
@@ -81,6 +81,7 @@ _LOCKED: Mapping[str, str] = {
     "eval.num_problems": _PROBLEMS,
     "run.history_mb": "the place for states to go back to is made when the run starts",
     "run.name": "the run's folder has this name",
+    "run.history_mb": "states to go back to are kept within it from the run's start",
     "run.seed": "everything drawn so far was drawn from it",
 }
 """Reasons by key, or by table for all its keys."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from grpo_tui.algorithms import LossInputs, LossOutputs, effective_weights, policy_gradient_loss
+from grpo_tui.config.schema import RunConfig
 from grpo_tui.engine.control import Gate
 from grpo_tui.engine.rows import (
     Row,
@@ -176,10 +177,29 @@ def loss_inputs(
     old_adapter: Mapping[str, Tensor] | None = None,
 ) -> LossInputs:
     """Run the policy over one microbatch and put together what the loss is of."""
-    config = trainer.config
     batch = token_batch(rows, trainer.policy)
     logprobs, exact = _forward(trainer, batch, old_adapter)
-    mask = loss_mask(rows, batch.completion_mask_B_T)
+    return inputs_at(trainer.config, rows, size, loss_mask(rows, batch.completion_mask_B_T), logprobs, exact)
+
+
+def inputs_at(
+    config: RunConfig,
+    rows: Sequence[Row],
+    size: BatchSize,
+    mask: Tensor,
+    logprobs: Tensor,
+    exact: Tensor | None = None,
+) -> LossInputs:
+    """Put together what the loss is of, where the policy's log-probs are known.
+
+    Args:
+        config: whose loss.
+        rows: of one microbatch.
+        size: denominators of its minibatch.
+        mask: tokens in the loss, ``B_T``.
+        logprobs: ℓ of the tokens, ``B_T``.
+        exact: the exact KL to the anchor, ``B_T``, where the loss wants it.
+    """
     on_policy = is_on_policy(config.algorithm) and all(row.old_logprobs_T is None for row in rows)
     has_reference = all(row.ref_logprobs_T is not None for row in rows)
     if all(row.advantages_T is not None for row in rows):

@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from grpo_tui.config.schema import RunConfig
 from grpo_tui.engine.rollout import Rollout
 from grpo_tui.engine.rows import Row
 from grpo_tui.events.records import GroupRecord
+from grpo_tui.events.update_records import LossChoice
+
+Answer = tuple[int, int]
+"""A completion by the index of its group in the step, and its own in the group."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What a preview said of each answer, and what it was said for."""
+
+    groups: Sequence[GroupRecord]
+    config: RunConfig
+    by_answer: Mapping[Answer, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptTwin:
+    """Settings that the update of one step is taken under."""
+
+    choice: LossChoice
+    config: RunConfig
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,6 +50,20 @@ class StepInProgress:
     changed: bool = False
     """An act changed the groups after advantages were computed: these, and what hangs on them, are made anew before
     anything reads them."""
+    judged: Sequence[GroupRecord] = ()
+    """The groups as they were judged, before any act on them."""
+    twin: KeptTwin | None = None
+    """Other settings for this step's update alone."""
+    prediction: Prediction | None = None
+    """Of the newest preview."""
+
+    def predicted(self, config: RunConfig) -> Mapping[Answer, float]:
+        """What the preview said of the answers of just this update; nothing where something has changed since."""
+        said = self.prediction
+        if said is None or said.config != config or len(said.groups) != len(self.rollout.groups):
+            return {}
+        same = all(a is b for a, b in zip(said.groups, self.rollout.groups, strict=True))
+        return said.by_answer if same else {}
 
 
 def keep_what_still_holds(before: Sequence[Row], after: Sequence[Row]) -> None:

@@ -8,6 +8,7 @@ prompts ─▶ groups ─▶ rewards ─▶ advantages ─▶ rows (ℓʳ, ℓ°
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 
 from grpo_tui.engine.advantages import add_advantages
 from grpo_tui.engine.batch import emit_kl_ref, prepare_batch
@@ -16,6 +17,7 @@ from grpo_tui.engine.growth import plan_next_round
 from grpo_tui.engine.in_progress import StepInProgress, keep_what_still_holds
 from grpo_tui.engine.metrics import measure_step
 from grpo_tui.engine.profiling import profiled
+from grpo_tui.engine.receipt import emit_receipt, predictions, remember_update
 from grpo_tui.engine.report import emit_token_weights
 from grpo_tui.engine.rollout import begin_rollout, next_prompts, sample_groups
 from grpo_tui.engine.rows import make_rows
@@ -23,6 +25,7 @@ from grpo_tui.engine.scoring import score_groups
 from grpo_tui.engine.timing import Tally, begin_tally
 from grpo_tui.engine.trainer import Trainer
 from grpo_tui.engine.tuning import take_what_waits
+from grpo_tui.engine.twins import as_chosen
 from grpo_tui.engine.update import update_policy
 from grpo_tui.events.records import Phase, StepMetrics
 from grpo_tui.events.types import Notice, StepFinished, StepStarted
@@ -55,25 +58,33 @@ def _run_step(trainer: Trainer, gate: Gate, step: int) -> StepMetrics:
         with gate.phase(step, Phase.SCORE):
             score_groups(trainer, step, rollout, gate)
             plan_next_round(trainer, step, rollout)
+    now.judged = tuple(rollout.groups)
     with gate.phase(step, Phase.ADVANTAGES):
         compute_advantages(trainer, now, gate)
     with gate.phase(step, Phase.REFERENCE):
         settle(trainer, now, gate)
         prepare_batch(trainer, step, now.rows, gate)
         now.prepared = True
-    with gate.phase(step, Phase.UPDATE):
-        settle(trainer, now, gate)
-        result = update_policy(trainer, step, now.rows, gate)
-    # From here on the weights are new and the step is done, whatever becomes of telling it.
-    trainer.finished_steps = step
-    trainer.num_sampled_tokens += rollout.num_sampled_tokens
-    with gate.telling(step):
-        kl_ref = emit_kl_ref(trainer, step, now.rows, exact=not result.skipped)
-        emit_token_weights(trainer, step, now.rows)
-        metrics = measure_step(
-            trainer, step, now.groups, now.rows, rollout, result, kl_ref, gate.seconds_by_phase
-        )
-        trainer.tally = Tally()
+    with ExitStack() as until_told:
+        with gate.phase(step, Phase.UPDATE):
+            settle(trainer, now, gate)
+            predicted, before = predictions(trainer, now), trainer.policy.adapter_state()
+            with_receipt = trainer.config.run.receipts
+            until_told.enter_context(as_chosen(trainer, now, gate))
+            result = update_policy(trainer, step, now.rows, gate)
+        # From here on the weights are new and the step is done, whatever becomes of telling it.
+        trainer.finished_steps = step
+        trainer.num_sampled_tokens += rollout.num_sampled_tokens
+        with gate.telling(step):
+            kl_ref = emit_kl_ref(trainer, step, now.rows, exact=not result.skipped)
+            emit_token_weights(trainer, step, now.rows)
+            metrics = measure_step(
+                trainer, step, now.groups, now.rows, rollout, result, kl_ref, gate.seconds_by_phase
+            )
+            trainer.tally = Tally()
+    remember_update(trainer, now, before, predicted, result.skipped, metrics.state_hash)
+    if with_receipt and not result.skipped:
+        emit_receipt(trainer, step)
     for note in rollout.notes:
         trainer.emit(Notice(time=time.time(), level="info", message=f"step {step}: {note}", source="groups"))
     trainer.last_metrics = metrics

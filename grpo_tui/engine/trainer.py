@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 if TYPE_CHECKING:
     from grpo_tui.engine.in_progress import StepInProgress
+    from grpo_tui.engine.receipt import TakenUpdate
 
 Emit = Callable[[Event], None]
 Report = Callable[[Progress], None]
@@ -125,6 +126,8 @@ class Trainer:
     """Of the step that was taken last in this process."""
     in_progress: StepInProgress | None = None
     """What the present step has made so far; None between steps."""
+    taken: TakenUpdate | None = field(default=None, repr=False)
+    """The last update, as a receipt needs it; None before the first."""
     history: History = field(default_factory=lambda: History(0))
     """Where the run stands among its branches, and the states it can go back to."""
     _closed: bool = field(default=False, repr=False)
@@ -248,9 +251,9 @@ class Trainer:
             reward: takes the place of the present one, which is closed; None where only weights changed.
         """
         old, self.config = self.config, config
-        _set_optimizer(self.optimizer, config, self.optimizer.param_groups[0]["lr"])
+        set_optimizer(self.optimizer, config, self.optimizer.param_groups[0]["lr"])
         if self.critic_optimizer is not None:
-            _set_optimizer(self.critic_optimizer, config, config.critic.value_lr)
+            set_optimizer(self.critic_optimizer, config, config.critic.value_lr)
         if config.optim.max_tokens_per_microbatch != old.optim.max_tokens_per_microbatch:
             self.microbatch_tokens = config.optim.max_tokens_per_microbatch
         if reward is not None:
@@ -316,7 +319,7 @@ def make_optimizer(
     )
 
 
-def _set_optimizer(optimizer: torch.optim.AdamW, config: RunConfig, lr: float) -> None:
+def set_optimizer(optimizer: torch.optim.AdamW, config: RunConfig, lr: float) -> None:
     """AdamW's settings as the config has them; its moments stay."""
     optim = config.optim
     for group in optimizer.param_groups:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from grpo_tui.events.update_records import LossChoice
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -190,6 +192,68 @@ class StartAgain(Request):
     step: int
     branch: int
     changes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewUpdate(Request):
+    """The real gradient and step that the step in progress would take. Answered by ``PreviewComputed``."""
+
+    step: int
+    max_answers: int = 64
+    """Answers to be looked at by themselves, each a pass of its own; of more, so many evenly spread."""
+
+    changes_course: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class CompareLosses(Request):
+    """The step's batch under other losses. Answered by ``WhatIfComputed``."""
+
+    step: int
+    choices: tuple[LossChoice, ...] = ()
+    """Empty: every algorithm, and every part of the run's own exchanged by itself."""
+    after_update: bool = False
+    """Look from where one update would lead, so that ratios and clips have something to act on."""
+
+    changes_course: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class MakeReceipt(Request):
+    """Score the last update's answers again. Answered by ``ReceiptComputed``."""
+
+    step: int
+
+    changes_course: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class TwinUpdate(Request):
+    """Take the step's update under each of these settings, measure, and take it back. Answered by ``TwinComputed``."""
+
+    step: int
+    choices: tuple[LossChoice, ...]
+    num_probes: int = 0
+    """Held-out problems to answer greedily after each."""
+
+    changes_course: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateAs(Request):
+    """Take this step's update, and no other, under these settings. Answered by ``UpdateChosen``."""
+
+    step: int
+    choice: LossChoice
+
+
+@dataclass(frozen=True, slots=True)
+class FindMismatch(Request):
+    """Compare the sampler's log-probs with the update's. Answered by ``MismatchFound``."""
+
+    step: int
+
+    changes_course: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

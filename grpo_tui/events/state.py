@@ -33,6 +33,7 @@ from grpo_tui.events.types import (
     GroupSampled,
     GroupScored,
     LoadingStage,
+    MismatchFound,
     ModeChanged,
     ModelLoaded,
     Notice,
@@ -41,7 +42,9 @@ from grpo_tui.events.types import (
     PlayEnded,
     PlaygroundAnswered,
     PlayStarted,
+    PreviewComputed,
     ProfileSaved,
+    ReceiptComputed,
     ReferenceComputed,
     RequestFailed,
     ResponseForked,
@@ -53,7 +56,17 @@ from grpo_tui.events.types import (
     StepStarted,
     TokensWeighed,
     TrainerFailed,
+    TwinComputed,
+    UpdateChosen,
     WentTo,
+    WhatIfComputed,
+)
+from grpo_tui.events.update_records import (
+    LossComparison,
+    Mismatch,
+    TwinComparison,
+    UpdatePreview,
+    UpdateReceipt,
 )
 
 RECENT_STEPS = 4
@@ -142,6 +155,14 @@ class RunState:
     """The newest plays of the Playground, oldest first."""
     last_play_end: PlayEnded | None = None
     """How the last play ended; one that could not even begin is known by this alone."""
+    preview: UpdatePreview | None = None
+    """The newest of each of these, whatever step it is of."""
+    what_if: LossComparison | None = None
+    receipt: UpdateReceipt | None = None
+    twins: TwinComparison | None = None
+    mismatch: Mismatch | None = None
+    update_choice: UpdateChosen | None = None
+    """Other settings that the update of its step is taken under."""
 
     @property
     def last_step(self) -> int:
@@ -277,7 +298,7 @@ def _share(
 
 
 def _went_to(state: RunState, event: WentTo) -> RunState:
-    state = _stand_at(state, event.branch, event.step)
+    state = _forget_updates(_stand_at(state, event.branch, event.step), event.step + 1)
     message = f"{event.how}: at the end of step {event.step} on {state.branch_label}"
     if event.left_step:
         message += f", step {event.left_step} was left"
@@ -348,7 +369,21 @@ def _mode_changed(state: RunState, event: ModeChanged) -> RunState:
 def _step_started(state: RunState, event: StepStarted) -> RunState:
     if event.step <= state.last_step:  # taken again after it had finished
         state = _back_to(state, event.step - 1)
+    state = _forget_updates(state, event.step)
     return replace(state, current=StepDetail(step=event.step), phase=None, phase_seconds=MappingProxyType({}))
+
+
+def _forget_updates(state: RunState, step: int) -> RunState:
+    """Drop what was found out about the updates of a step that is taken again, and of later ones."""
+    return replace(
+        state,
+        preview=state.preview if state.preview and state.preview.step < step else None,
+        what_if=state.what_if if state.what_if and state.what_if.step < step else None,
+        receipt=state.receipt if state.receipt and state.receipt.step < step else None,
+        twins=state.twins if state.twins and state.twins.step < step else None,
+        mismatch=state.mismatch if state.mismatch and state.mismatch.step < step else None,
+        update_choice=None,
+    )
 
 
 def _phase_finished(state: RunState, event: PhaseFinished) -> RunState:
@@ -571,6 +606,24 @@ def _play_ended(state: RunState, event: PlayEnded) -> RunState:
     return replace(state, last_play_end=event)
 
 
+def _receipt(state: RunState, event: ReceiptComputed) -> RunState:
+    receipt = event.receipt
+    message = f"receipt of update {receipt.step}: {receipt.num_as_wanted} of {receipt.num_wanted} answers moved as wanted"
+    return replace(state, receipt=receipt, log=_log(state, event, "info", "receipt", message))
+
+
+def _update_chosen(state: RunState, event: UpdateChosen) -> RunState:
+    changes = ", ".join(f"{key} = {text}" for key, text in event.choice.changes)
+    message = f"update {event.step} is taken as {event.choice.name}: {changes}"
+    if not changes:
+        message = f"update {event.step} is taken under the run's own settings"
+    return replace(
+        state,
+        update_choice=event if changes else None,
+        log=_log(state, event, "info", "act", message),
+    )
+
+
 def _ended(state: RunState, event: RunEnded) -> RunState:
     mode = {"finished": Mode.FINISHED, "failed": Mode.FAILED}.get(event.reason, Mode.STOPPED)
     message = f"{event.reason} after step {event.finished_steps}"
@@ -611,5 +664,11 @@ _HANDLERS: dict[type[Event], Callable[[RunState, Any], RunState]] = {
     WentTo: _went_to,
     BranchStarted: _branch_started,
     StatesKept: lambda state, event: replace(state, kept=event),
+    PreviewComputed: lambda state, event: replace(state, preview=event.preview),
+    WhatIfComputed: lambda state, event: replace(state, what_if=event.comparison),
+    ReceiptComputed: _receipt,
+    TwinComputed: lambda state, event: replace(state, twins=event.comparison),
+    UpdateChosen: _update_chosen,
+    MismatchFound: lambda state, event: replace(state, mismatch=event.mismatch),
     RunEnded: _ended,
 }

@@ -24,6 +24,14 @@ from grpo_tui.events.records import (
     StepMetrics,
     TokenScores,
 )
+from grpo_tui.events.update_records import (
+    LossChoice,
+    LossComparison,
+    Mismatch,
+    TwinComparison,
+    UpdatePreview,
+    UpdateReceipt,
+)
 from rewards.base import Score
 
 
@@ -358,6 +366,49 @@ class StatesKept(Event):
     budget_bytes: int
     num_thinned: int = 0
     """States deleted so far to stay under the budget."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreviewComputed(Event):
+    """The update that the step in progress would take; asked for, nothing was changed."""
+
+    preview: UpdatePreview
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhatIfComputed(Event):
+    """The captured batch under other losses."""
+
+    comparison: LossComparison
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptComputed(Event):
+    """What an update did to its answers."""
+
+    receipt: UpdateReceipt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwinComputed(Event):
+    """Updates that were tried and taken back."""
+
+    comparison: TwinComparison
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateChosen(Event):
+    """An act: the update of this step, and no other, is taken under other settings. Without ``changes``: taken back."""
+
+    step: int
+    choice: LossChoice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MismatchFound(Event):
+    """Sampler against trainer."""
+
+    mismatch: Mismatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

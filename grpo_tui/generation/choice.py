@@ -41,7 +41,7 @@ def choose(logits_N_V: Tensor, uniforms_N: Tensor, settings: SamplingSettings) -
         # The likeliest by its logit: normalising can round two near logits to one log-prob.
         tokens = scaled.argmax(-1)
     elif settings.top_p < 1.0 or 0 < settings.top_k < scaled.shape[-1]:
-        tokens = _invert(_filtered(weights, settings), uniforms_N)
+        tokens = _invert(filtered(weights, settings), uniforms_N)
     else:
         tokens = _invert_by_blocks(weights, uniforms_N)
     logprobs = below.gather(-1, tokens.unsqueeze(-1)).squeeze(-1) - normaliser
@@ -76,7 +76,7 @@ def _find(weights_N_K: Tensor, shares_N: Tensor) -> tuple[Tensor, Tensor]:
     return slots, share.clamp_(0.0, 1.0)
 
 
-def _filtered(weights_N_V: Tensor, settings: SamplingSettings) -> Tensor:
+def filtered(weights_N_V: Tensor, settings: SamplingSettings) -> Tensor:
     """Unnormalised probabilities in float64, zero where top-k or top-p excludes a token."""
     probabilities = weights_N_V.double()
     if 0 < settings.top_k < probabilities.shape[-1]:

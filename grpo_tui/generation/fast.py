@@ -104,6 +104,12 @@ class FastSampler:
             found = torch.softmax(self._logits(batch).float(), dim=-1)
             return float(0.5 * (found - expected).abs().sum(-1).max())
 
+    @torch.no_grad()
+    def logits(self, batch: TokenBatch) -> Tensor:
+        """Logits that this sampler would draw given tokens from, one position at a time, ``B_T_V``."""
+        with decoding_threads(self._policy), self._twin.awake(batch.completion_ids_B_T.shape[0]):
+            return self._logits(batch)
+
     def _logits(self, batch: TokenBatch) -> Tensor:
         """What each completion token is predicted from, by prefill and decoding, ``B_T_V``."""
         model, answers, mask = self._twin.model, batch.completion_ids_B_T, batch.prompt_mask_B_P

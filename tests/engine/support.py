@@ -22,7 +22,7 @@ from grpo_tui.engine.scoring import score_groups
 from grpo_tui.engine.step import run_step
 from grpo_tui.engine.trainer import Trainer
 from grpo_tui.events.commands import Command
-from grpo_tui.events.records import StepMetrics
+from grpo_tui.events.records import Phase, StepMetrics
 from grpo_tui.events.types import Event, ModeChanged, Progress, RunEnded, StepFinished
 from grpo_tui.runs.reader import RunReader
 from tests.engine.rewarding import HERE as REWARDS_FILE
@@ -100,6 +100,29 @@ def trainer_of(config: RunConfig, events: Events | None = None) -> Iterator[Trai
 def free_gate(trainer: Trainer) -> Gate:
     """A gate that never holds."""
     return Gate(Control(start_paused=False), trainer.emit)
+
+
+class Looking(Gate):
+    """A gate that never holds, and calls ``look`` before one phase, where requests are obeyed."""
+
+    def __init__(self, trainer: Trainer, look: Callable[[int], None], before: Phase = Phase.UPDATE) -> None:
+        super().__init__(Control(start_paused=False), trainer.emit)
+        self._look, self._before = look, before
+
+    @contextmanager
+    def phase(self, step: int, phase: Phase) -> Iterator[None]:
+        """One of the seven calls."""
+        if phase is self._before:
+            self._look(step)
+        with super().phase(step, phase):
+            yield
+
+
+def step_looking(trainer: Trainer, look: Callable[[int], None], before: Phase = Phase.UPDATE) -> StepMetrics:
+    """Take one step, and call ``look`` in it before a phase."""
+    gate = Looking(trainer, look, before)
+    gate.between_steps(trainer.finished_steps + 1)
+    return run_step(trainer, gate)
 
 
 def take_steps(trainer: Trainer, count: int) -> list[StepMetrics]:
