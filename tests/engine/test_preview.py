@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import Tensor
@@ -15,7 +13,7 @@ from grpo_tui.engine.requests import obey
 from grpo_tui.engine.trainer import Trainer
 from grpo_tui.engine.twins import compute_twins
 from grpo_tui.engine.what_if import compute_what_if
-from grpo_tui.events.commands import PreviewUpdate
+from grpo_tui.events.commands import Exclude, OverrideReward, PreviewUpdate
 from grpo_tui.events.records import Phase
 from grpo_tui.events.types import PreviewComputed, RequestFailed, StepFinished
 from grpo_tui.events.update_records import LossChoice, UpdatePreview
@@ -182,29 +180,26 @@ def test_more_answers_than_asked_for_are_sampled_and_said() -> None:
     assert seen[0].num_answers == 8
 
 
-def test_an_act_shows_against_the_gradient_without_it() -> None:
+def test_acts_show_against_the_gradient_without_them() -> None:
     with trainer_of(small_config()) as trainer:
         seen: list[UpdatePreview] = []
 
         def look(step: int) -> None:
-            now = trainer.in_progress
-            assert now is not None
             seen.append(compute_preview(trainer, step)[0])
-            place = now.rollout.places[0]
-            assert place.group is not None
-            first, *rest = place.group.completions
-            flipped = replace(first, reward=5.0 - (first.reward or 0.0))
-            place.group = replace(place.group, completions=(flipped, *rest))
-            now.changed = True
+            obey(trainer, OverrideReward(step=step, group=0, completion=0, reward=5.0))
+            obey(trainer, Exclude(step=step, group=1, completion=2))
             seen.append(compute_preview(trainer, step)[0])
 
         metrics = step_looking(trainer, look)
-    without, with_act = seen
+    without, with_acts = seen
     assert without.change is None
-    assert with_act.change is not None
-    assert with_act.change.norm_before == pytest.approx(without.norm, rel=1e-6)
-    assert with_act.change.norm_after == with_act.norm == pytest.approx(metrics.grad_norm, rel=1e-5)
-    assert with_act.change.cosine < 0.999
+    change = with_acts.change
+    assert change is not None
+    assert change.norm_before == pytest.approx(without.norm, rel=1e-6)
+    assert change.norm_after == with_acts.norm == pytest.approx(metrics.grad_norm, rel=1e-5)
+    assert change.cosine < 0.999
+    excluded = next(a for a in with_acts.answers if (a.group, a.completion) == (1, 2))
+    assert excluded.contribution == pytest.approx(0.0, abs=1e-7)
 
 
 def test_an_update_that_moves_nothing_says_so() -> None:
