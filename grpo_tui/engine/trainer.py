@@ -174,7 +174,7 @@ class Trainer:
             optimizer=make_optimizer(config, policy.trainable_parameters(), config.optim.lr),
             critic=critic,
             critic_optimizer=critic_optimizer,
-            microbatch_tokens=config.optim.max_tokens_per_microbatch,
+            microbatch_tokens=microbatch_tokens(config, policy),
             prompts=prompts,
             held_out=held_out,
             order=ProblemOrder(len(prompts), config.run.seed, config.data.shuffle),
@@ -255,7 +255,7 @@ class Trainer:
         if self.critic_optimizer is not None:
             set_optimizer(self.critic_optimizer, config, config.critic.value_lr)
         if config.optim.max_tokens_per_microbatch != old.optim.max_tokens_per_microbatch:
-            self.microbatch_tokens = config.optim.max_tokens_per_microbatch
+            self.microbatch_tokens = microbatch_tokens(config, self.policy)
         if reward is not None:
             former, self.reward = self.reward, reward
             former.close()
@@ -359,3 +359,15 @@ def _load_prompts(
     for line in (*loaded.notes, *(f"kept out: {line}" for line in rejected[:20])):
         emit(Notice(time=time.time(), level="warning", message=line, source="data"))
     return train, held_out
+
+
+CPU_MICROBATCH_TOKENS = 2048
+"""On a CPU a model of more than :data:`SMALL_PARAMETERS` is no faster with more tokens at once, and holds more."""
+SMALL_PARAMETERS = 50_000_000
+
+
+def microbatch_tokens(config: RunConfig, policy: Policy) -> int:
+    """Padded tokens that go through the model at once: what the config allows, or fewer where more gain nothing."""
+    allowed = config.optim.max_tokens_per_microbatch
+    large = policy.device.type == "cpu" and policy.num_parameters > SMALL_PARAMETERS
+    return min(allowed, CPU_MICROBATCH_TOKENS) if large else allowed
