@@ -81,7 +81,6 @@ _LOCKED: Mapping[str, str] = {
     "eval.num_problems": _PROBLEMS,
     "run.history_mb": "the place for states to go back to is made when the run starts",
     "run.name": "the run's folder has this name",
-    "run.history_mb": "states to go back to are kept within it from the run's start",
     "run.seed": "everything drawn so far was drawn from it",
 }
 """Reasons by key, or by table for all its keys."""
