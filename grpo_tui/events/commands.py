@@ -148,6 +148,29 @@ class Play(Request):
 
 
 @dataclass(frozen=True, slots=True)
+class Probe(Request):
+    """Sample and score some prompts as training would, to know what awaits it; nothing of the training changes.
+
+    Answered by :class:`~grpo_tui.events.types.PreflightDone`.
+    """
+
+    num_prompts: int = 16
+    """No more are tried than there are."""
+
+    changes_course: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureFit(Request):
+    """Run the worst step's parts and read what memory and time they take; nothing of the training changes.
+
+    Only between steps. Answered by :class:`~grpo_tui.events.types.FitMeasured`.
+    """
+
+    changes_course: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
 class Undo(Request):
     """Back to the end of an earlier step. In the middle of a step, the first of ``steps`` is to leave that one."""
 

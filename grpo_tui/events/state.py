@@ -30,6 +30,7 @@ from grpo_tui.events.types import (
     DataLoaded,
     EvalFinished,
     Event,
+    FitMeasured,
     GroupSampled,
     GroupScored,
     LoadingStage,
@@ -42,6 +43,9 @@ from grpo_tui.events.types import (
     PlayEnded,
     PlaygroundAnswered,
     PlayStarted,
+    PreflightDone,
+    PreflightEnded,
+    PreflightStarted,
     PreviewComputed,
     ProfileSaved,
     ReceiptComputed,
@@ -163,6 +167,14 @@ class RunState:
     mismatch: Mismatch | None = None
     update_choice: UpdateChosen | None = None
     """Other settings that the update of its step is taken under."""
+    preflight: PreflightDone | None = None
+    """The newest probe of some prompts."""
+    fit: FitMeasured | None = None
+    """The newest measurement of memory and time."""
+    checking: PreflightStarted | None = None
+    """The check that the engine is carrying out."""
+    last_check: PreflightEnded | None = None
+    """How the last check ended."""
 
     @property
     def last_step(self) -> int:
@@ -356,6 +368,7 @@ def _run_started(state: RunState, event: RunStarted) -> RunState:
         phase_seconds=MappingProxyType({}),
         failure=None,
         ended=None,
+        checking=None,
         log=_log(state, event, "info", "run", message),
     )
 
@@ -624,10 +637,33 @@ def _update_chosen(state: RunState, event: UpdateChosen) -> RunState:
     )
 
 
+def _preflight_done(state: RunState, event: PreflightDone) -> RunState:
+    report = event.report
+    message = (
+        f"probe: {report.num_dead} of {len(report.groups)} groups dead, {report.num_truncated} of "
+        f"{report.num_completions} responses cut, mean reward {report.mean_reward:.3f}"
+    )
+    return replace(state, preflight=event, log=_log(state, event, "info", "pre-flight", message))
+
+
+def _fit_measured(state: RunState, event: FitMeasured) -> RunState:
+    report = event.report
+    message = (
+        f"fit: up to {report.max_tokens_per_microbatch} tokens a microbatch, a worst step takes about "
+        f"{report.seconds_per_step:.1f} s"
+        if report.fits
+        else "fit: the worst step does not fit in memory"
+    )
+    level = "info" if report.fits else "warning"
+    return replace(state, fit=event, log=_log(state, event, level, "pre-flight", message))
+
+
 def _ended(state: RunState, event: RunEnded) -> RunState:
     mode = {"finished": Mode.FINISHED, "failed": Mode.FAILED}.get(event.reason, Mode.STOPPED)
     message = f"{event.reason} after step {event.finished_steps}"
-    return replace(state, ended=event, mode=mode, log=_log(state, event, "info", "run", message))
+    return replace(
+        state, ended=event, mode=mode, checking=None, log=_log(state, event, "info", "run", message)
+    )
 
 
 _HANDLERS: dict[type[Event], Callable[[RunState, Any], RunState]] = {
@@ -661,6 +697,10 @@ _HANDLERS: dict[type[Event], Callable[[RunState, Any], RunState]] = {
     PlayStarted: _play_started,
     PlaygroundAnswered: _play_answered,
     PlayEnded: _play_ended,
+    PreflightStarted: lambda state, event: replace(state, checking=event),
+    PreflightDone: _preflight_done,
+    FitMeasured: _fit_measured,
+    PreflightEnded: lambda state, event: replace(state, checking=None, last_check=event),
     WentTo: _went_to,
     BranchStarted: _branch_started,
     StatesKept: lambda state, event: replace(state, kept=event),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from grpo_tui.events.breakpoints import Breakpoint, Hit
+from grpo_tui.events.preflight import FitReport, ProbeReport
 from grpo_tui.events.records import (
     DataRecord,
     EvalRecord,
@@ -306,6 +307,37 @@ class PlayEnded(Event):
     """A play is over. ``reason`` is ``done``, ``stopped`` or ``failed``; ``message`` says why it failed."""
 
     id: int
+    reason: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreflightStarted(Event):
+    """A check begins. ``what`` is :data:`~grpo_tui.events.preflight.PROBE` or ``FIT``; ``detail`` says how much."""
+
+    what: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreflightDone(Event):
+    """Some prompts were sampled and scored as training would."""
+
+    report: ProbeReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitMeasured(Event):
+    """The worst step's parts were run."""
+
+    report: FitReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreflightEnded(Event):
+    """A check is over. ``reason`` is ``done``, ``stopped`` or ``failed``; ``message`` says why it failed."""
+
+    what: str
     reason: str
     message: str = ""
 

@@ -223,8 +223,52 @@ LIVE_ACTIONS = (
         "curve",
         "Show the next curve; on a narrow screen in the place of the trends.",
     ),
+    Action(
+        "live.probe",
+        "0",
+        "screen.probe_first",
+        "probe first",
+        "Before step 1: sample and score 16 prompts, to see how many groups will be dead. Nothing is trained.",
+        footer=True,
+    ),
 )
 """Of the Live room alone."""
+
+PREFLIGHT_ACTIONS = (
+    Action(
+        "preflight.probe",
+        "g",
+        "screen.probe",
+        "probe 16 prompts",
+        "Sample and score 16 prompts as training would; nothing is trained.",
+        footer=True,
+    ),
+    Action(
+        "preflight.stop_probe",
+        "g",
+        "screen.stop_probe",
+        "stop",
+        "Take the probe back.",
+        footer=True,
+    ),
+    Action(
+        "preflight.fit",
+        "f",
+        "screen.measure_fit",
+        "measure fit",
+        "Run the worst step's parts and read memory and time; nothing is trained.",
+        footer=True,
+    ),
+    Action(
+        "preflight.stop_fit",
+        "f",
+        "screen.stop_fit",
+        "stop",
+        "Take the measurement back.",
+        footer=True,
+    ),
+)
+"""Of the Pre-flight room alone."""
 
 
 PLAY_ACTIONS = (
@@ -447,7 +491,7 @@ APP_ACTIONS = (
 
 REGISTRY = (*RUN_ACTIONS, *TRAVEL_ACTIONS, *LOOK_ACTIONS, *OUT_ACTIONS, *APP_ACTIONS)
 """Every action but those of rooms (:data:`grpo_tui.tui.rooms.ROOM_ACTIONS`) and of single screens."""
-EVERY = (*REGISTRY, *LIVE_ACTIONS, *ZOOM_ACTIONS, *PLAY_ACTIONS, *TUNE_ACTIONS)
+EVERY = (*REGISTRY, *LIVE_ACTIONS, *ZOOM_ACTIONS, *PLAY_ACTIONS, *TUNE_ACTIONS, *PREFLIGHT_ACTIONS)
 """With those that rooms have alone."""
 _BY_ID = {action.id: action for action in EVERY}
 

@@ -41,10 +41,19 @@ from grpo_tui.tui.remembering import Remembering
 from grpo_tui.tui.rooms import LIVE, ROOM_ACTIONS, open_room
 from grpo_tui.tui.screens.looking import Looking
 from grpo_tui.tui.screens.room import RoomScreen
-from grpo_tui.tui.starting import SessionFactory, find_runs, import_engine, live_session, prepare_run
+from grpo_tui.tui.starting import (
+    SessionFactory,
+    Survey,
+    find_runs,
+    import_engine,
+    live_session,
+    prepare_run,
+    survey_machine,
+)
 from grpo_tui.tui.travelling import Travelling
 
 if TYPE_CHECKING:
+    from grpo_tui.tui.recorded_session import RecordedSession
     from grpo_tui.tui.session import Session
     from grpo_tui.tui.view import RunView
 
@@ -79,6 +88,7 @@ class GrpoApp(App[int]):
         paused: bool = True,
         requests: Sequence[Request] = (),
         session_factory: SessionFactory = live_session,
+        survey: Callable[[], Survey] = survey_machine,
         capture: OutputCapture | None = None,
         now: Callable[[], float] = time.time,
         warm_up: bool = False,
@@ -91,6 +101,8 @@ class GrpoApp(App[int]):
         self.preferences = preferences or Preferences()
         self.runs_root = runs_root or self.preferences.runs
         self.session_factory = session_factory
+        self._survey_machine = survey
+        self._viewed: RecordedSession | None = None
         self.capture = capture
         self.now = now
         self.view: RunView | None = None
@@ -120,8 +132,10 @@ class GrpoApp(App[int]):
         self.call_after_refresh(self._painted)
 
     def on_unmount(self) -> None:
-        """Let the loop end."""
+        """Let the loop end, and what was opened for reading go."""
         self.lag.stop()
+        if self._viewed is not None:
+            self._viewed.close()
 
     def _show_lag(self) -> None:
         if self.view is not None:
@@ -155,6 +169,17 @@ class GrpoApp(App[int]):
 
         self.push_screen(WelcomeScreen())
         threading.Thread(target=self._find_runs, name="find-runs", daemon=True).start()
+        threading.Thread(target=self._look_around, name="survey", daemon=True).start()
+
+    def _look_around(self) -> None:
+        survey = self._survey_machine()
+        with contextlib.suppress(Exception):  # the app may be gone by now
+            self.call_from_thread(self._show_survey, survey)
+
+    def _show_survey(self, survey: Survey) -> None:
+        for screen in self.screen_stack:
+            if screen.id == "welcome":
+                screen.show_survey(survey)  # type: ignore[attr-defined]
 
     def _find_runs(self) -> None:
         runs = find_runs(self.runs_root)
@@ -169,6 +194,17 @@ class GrpoApp(App[int]):
     def on_welcome_screen_start(self, message: Any) -> None:
         """Begin what was chosen on the Welcome screen."""
         self.start_run(message.config, resume=message.resume, paused=message.paused)
+
+    def on_welcome_screen_view(self, message: Any) -> None:
+        """Open a recording that was chosen on the Welcome screen."""
+        from grpo_tui.tui.recorded_session import open_recording
+
+        try:
+            self._viewed = open_recording(message.path)
+        except (OSError, ValueError) as error:
+            self.notify(str(error), title="cannot open", severity="error", markup=False, timeout=15)
+            return
+        self.open_session(self._viewed, message.path, paused=True)
 
     def start_run(
         self,

@@ -105,6 +105,19 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
         "Any prompt, sampled from each with the same random numbers, while paused or between phases: where two answers "
         "part, the weights did it. Nothing of the training changes. The pass rate's bracket is a 95 % Wilson interval.",
     ),
+    (
+        "pre-flight",
+        "dead share of 16 prompts, 95 % Wilson interval",
+        "Prompts sampled and scored as training would, from random streams of their own: nothing of the training changes. "
+        "With smaller groups: Σ C(n_r, k) / C(G, k) over rewards r, averaged over prompts, the odds that k responses have "
+        "one reward.",
+    ),
+    (
+        "fit, estimated",
+        "weights + sampler's copy + adapter + larger of cache and activations",
+        "On the first screen: arithmetic from a model's files. Measured it is by f in the pre-flight room (0), or by "
+        "grpo-tui doctor --fit.",
+    ),
     ("held-out", "accuracy, 95 % Wilson interval", "Greedy answers to problems that are never trained on."),
     (
         "verdict",

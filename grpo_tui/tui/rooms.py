@@ -43,6 +43,13 @@ LIVE = Room("live", "1", "live", "Is it learning? The run as it goes.", "")
 ROOMS = (
     LIVE,
     Room(
+        "preflight",
+        "0",
+        "pre-flight",
+        "What awaits the training: 16 prompts tried before step 1, and whether the worst step fits.",
+        "grpo_tui.tui.screens.preflight:PreflightScreen",
+    ),
+    Room(
         "group",
         "2",
         "group",

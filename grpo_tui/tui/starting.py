@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from grpo_tui.config import machine
+from grpo_tui.config.local_models import LocalModel, find_models
 from grpo_tui.config.schema import RunConfig
 
 if TYPE_CHECKING:
@@ -60,6 +63,33 @@ def find_runs(runs_root: Path) -> Sequence[RunSummary]:
         return list_runs(runs_root)
     except (OSError, ValueError):
         return []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """What this machine has: its devices, and models that need no download."""
+
+    cores: int = 0
+    total_bytes: int = 0
+    """Of memory; 0: unknown."""
+    free_bytes: int = 0
+    gpus: tuple[machine.Gpu, ...] = ()
+    models: tuple[LocalModel, ...] = ()
+
+
+def survey_machine() -> Survey:
+    """Look around. Takes up to seconds, where there are many models or a slow driver."""
+    try:
+        here = Path.cwd()
+    except OSError:  # it was removed
+        here = Path("/")
+    return Survey(
+        cores=machine.num_cores(),
+        total_bytes=machine.total_memory(),
+        free_bytes=machine.free_memory(),
+        gpus=tuple(machine.gpus()),
+        models=tuple(find_models(here)),
+    )
 
 
 def import_engine() -> None:

@@ -40,6 +40,7 @@ from grpo_tui.events.types import (
     TrainerFailed,
     WentTo,
 )
+from grpo_tui.tui.checking import Checks
 from grpo_tui.tui.earlier import EarlierGroups
 from grpo_tui.tui.heat import Glance, Lens
 from grpo_tui.tui.inspections import Inspections
@@ -106,6 +107,7 @@ class RunView:
         self.watched: Watched | None = None
         """What kind of recording this is; None for a live run."""
         self.play_form: PlayForm | None = None
+        self.checks = Checks()
         self.debug = ""
         """Shown in the header in the place of the model, while someone looks into the app itself."""
         self.inspections = Inspections(self)

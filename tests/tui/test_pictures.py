@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from grpo_tui.config.machine import Gpu
+from grpo_tui.runs.store import RunSummary
 from tests.support.apps import Stage, failure, paused_after, stage, wait_for
 from tests.support.builders import ScriptedRun
 from tests.support.looking import by_token, inspected
+from tests.tui.test_preflight import before_step_1, done, open_room
 from tests.tui.test_tune import changed, edit, lines, tune, typed
+from tests.tui.test_welcome import MACHINE, front
 
 PICTURES = Path(__file__).parent / "pictures"
 
@@ -101,6 +106,38 @@ async def test_response(size: tuple[int, int], keys: str, tmp_path: Path) -> Non
         await it.play(inspected(completion, step=20, group=group.index))
         await it.press(*(("d", "c") if keys == "diff" else ("t", "t", "t", "t", "t")))
         check(f"tokens-{keys}-{size[0]}x{size[1]}", await picture(it), tmp_path)
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)])
+async def test_preflight(size: tuple[int, int], tmp_path: Path) -> None:
+    script = ScriptedRun()
+    async with stage([*before_step_1(script), *done()], size=size, script=script) as it:
+        await open_room(it)
+        await wait_for(lambda: it.focused == "probe")
+        check(f"preflight-{size[0]}x{size[1]}", await picture(it), tmp_path)
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)])
+async def test_welcome(size: tuple[int, int], tmp_path: Path) -> None:
+    machine = replace(
+        MACHINE, gpus=(Gpu("NVIDIA L4", 24 << 30, 22 << 30),)
+    )  # whose dtype is the same everywhere
+    async with front(tmp_path, survey=machine, size=size) as it:
+        it.screen.show_runs(
+            [
+                RunSummary(
+                    path=Path("runs/x"),
+                    name="smol-gsm8k",
+                    finished_steps=40,
+                    total_steps=200,
+                    last_reward=0.44,
+                )
+            ]
+        )
+        await it.press("down", "right", "right", "enter")
+        await wait_for(lambda: "estimated" in it.text("about"))
+        await it.pilot.pause()
+        check(f"welcome-{size[0]}x{size[1]}", it.app.export_screenshot(title="grpo-tui"), tmp_path)
 
 
 async def picture(it: Stage) -> str:

@@ -105,7 +105,7 @@ class Starts:
         return ScriptedSession()
 
 
-@pytest.mark.parametrize(("key", "paused"), [("enter", False), ("p", True)])
+@pytest.mark.parametrize(("key", "paused"), [("enter", True), ("r", False)])
 async def test_one_key_starts_the_tiny_run(tmp_path: Path, key: str, paused: bool) -> None:
     starts = Starts()
     app = GrpoApp(runs_root=tmp_path, session_factory=starts)
@@ -127,7 +127,7 @@ async def test_a_typed_model_takes_the_place_of_the_presets(tmp_path: Path) -> N
     async with app.run_test(size=(100, 30)) as pilot:
         await pilot.press("down", "m")
         app.screen.query_one("#model", Input).value = " some/model[q] "
-        await pilot.press("enter")
+        await pilot.press("enter", "enter")
         await wait_for(lambda: starts.calls)
         config, _, _, paused = starts.calls[0]
         assert config.model.source == "some/model[q]"

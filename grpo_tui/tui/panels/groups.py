@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.geometry import Size
 
 from grpo_tui.events.records import CompletionRecord, GroupRecord
@@ -12,15 +12,8 @@ from grpo_tui.tui.glyphs import group_mark, verdict_glyph
 from grpo_tui.tui.panels.base import Panel
 from grpo_tui.tui.text import Line, compact, first_line, fit, number, wrapped
 from grpo_tui.tui.view import RunView
+from grpo_tui.tui.widgets.lines import list_keys as list_keys
 from grpo_tui.tui.widgets.strips import advantage_bar, verdict_strip
-
-FAR = 1_000_000
-
-
-def list_keys(move: str) -> list[BindingType]:
-    """Arrow keys of a list whose rows are selected by ``move(by)``."""
-    keys = (("up", -1), ("down", 1), ("pageup", -10), ("pagedown", 10), ("home", -FAR), ("end", FAR))
-    return [Binding(key, f"screen.{move}({by})", show=False, id=f"{move}.{key}") for key, by in keys]
 
 
 class GroupsPanel(Panel):

@@ -180,7 +180,9 @@ class PhaseBar(Panel, can_focus=False):
         elif view.session.read_only:
             left += [("no step finished yet", "dim")]
         elif view.state.mode is not Mode.LOADING:
-            left += [("no step finished yet: s runs one step, . one phase, Space runs on", "dim")]
+            left += [
+                ("no step finished yet: s runs one step, . one phase, Space runs on, 0 probes first", "dim")
+            ]
         return spread(tuple(left), self._follow(view), width)
 
     def _speed(self, view: RunView) -> float:

@@ -87,7 +87,9 @@ class LoadingPanel(Panel, can_focus=False):
             lines += [(("", ""),), (("    no step is recorded yet", "dim"),)]
         elif failure is None:
             after = (
-                "runs at once" if view.wants_running else "waits before step 1; Space runs, s runs one step"
+                "runs at once"
+                if view.wants_running
+                else "waits before step 1; Space runs, s steps, 0 probes first"
             )
             lines += [(("", ""),), ((f"    when ready, it {after}", "dim"),)]
         return lines, None

@@ -12,6 +12,7 @@ from textual.screen import Screen
 
 from grpo_tui.events.records import Mode
 from grpo_tui.tui.actions import LIVE_ACTIONS, LOOK_ACTIONS, bindings
+from grpo_tui.tui.checking import is_due
 from grpo_tui.tui.layout import CHAIN, Shape, plan, size_class
 from grpo_tui.tui.panels.base import Panel
 from grpo_tui.tui.panels.groups import AnswersPanel, GroupsPanel, PromptPanel
@@ -182,10 +183,18 @@ class LiveScreen(Looking, Screen[None]):
         """Hide keys that do nothing now."""
         if action == "next_chart":
             return bool(self.view.state.history)
+        if action == "probe_first":
+            return is_due(self.view)
         if action in ("zoom_in", "toggle_zoom"):
             return self.view.detail is not None and bool(self.view.detail.groups)
         looking = self.check_looking(action)
         return True if looking is None else looking
+
+    def action_probe_first(self) -> None:
+        """Open the Pre-flight room and probe."""
+        self.app.action_go_room("preflight")  # type: ignore[attr-defined]
+        opened = self.app.screen
+        opened.call_after_refresh(opened.action_probe)  # type: ignore[attr-defined]
 
     def action_toggle_zoom(self) -> None:
         """Give the focused panel the whole screen, or take it back."""

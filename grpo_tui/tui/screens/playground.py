@@ -30,6 +30,7 @@ from grpo_tui.tui.text import clean
 from grpo_tui.tui.view import RunView
 from grpo_tui.tui.widgets.keybar import KeyBar
 from grpo_tui.tui.widgets.lines import LinesView
+from grpo_tui.tui.widgets.plain_input import PlainInput
 
 COLUMNS = 3
 NUMBERS = (("num_samples", "n"), ("temperature", "temp"), ("max_tokens", "tokens"))
@@ -41,14 +42,6 @@ class PromptArea(TextArea):
     def get_line(self, line_index: int) -> Text:
         """One line, made visible; as many characters as it has."""
         return Text(clean(self.document.get_line(line_index)), end="", no_wrap=True)
-
-
-class PlainInput(Input):
-    """One line of text without control characters."""
-
-    def validate_value(self, value: str) -> str:
-        """Replace what could move the terminal."""
-        return clean(value)
 
 
 class PlaygroundScreen(RoomScreen):

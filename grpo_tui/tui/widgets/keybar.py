@@ -6,12 +6,12 @@ from textual import events
 from textual.binding import Binding
 from textual.screen import Screen
 
-from grpo_tui.tui.actions import EVERY, ZOOM_ACTIONS, bar_keys
+from grpo_tui.tui.actions import EVERY, PREFLIGHT_ACTIONS, ZOOM_ACTIONS, bar_keys
 from grpo_tui.tui.rooms import ROOM_ACTIONS
 from grpo_tui.tui.text import Line, Span, cells
 from grpo_tui.tui.widgets.lines import LinesView
 
-_IN_ORDER = (*ZOOM_ACTIONS, *EVERY, *ROOM_ACTIONS)
+_IN_ORDER = (*PREFLIGHT_ACTIONS, *ZOOM_ACTIONS, *EVERY, *ROOM_ACTIONS)
 ORDER = {id: index for index, id in enumerate(dict.fromkeys(action.id for action in _IN_ORDER))}
 
 

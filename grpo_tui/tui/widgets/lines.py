@@ -12,6 +12,7 @@ from typing import ClassVar
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
+from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
@@ -34,6 +35,15 @@ ROLES = (
     "up",
     "down",
 )
+
+
+FAR = 1_000_000
+
+
+def list_keys(move: str) -> list[BindingType]:
+    """Arrow keys of a list whose rows are selected by the screen's ``move(by)``."""
+    keys = (("up", -1), ("down", 1), ("pageup", -10), ("pagedown", 10), ("home", -FAR), ("end", FAR))
+    return [Binding(key, f"screen.{move}({by})", show=False, id=f"{move}.{key}") for key, by in keys]
 
 
 class LinesView(ScrollView, can_focus=True):
