@@ -119,6 +119,8 @@ class Joined:
     def release(self) -> None:
         """Let the copies of the weights go until the next :meth:`refresh`."""
         self._matrix = self._adapter = self._bias = None
+        # What a forward pass that was broken off had not given out.
+        self._input, self._parts = None, [None] * len(self._layers)
 
     def _all_b(self) -> Tensor:
         """Every B, scaled, from the columns of its own A to the rows of its own layer: ``ΣO_ΣR``."""

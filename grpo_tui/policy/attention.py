@@ -51,15 +51,25 @@ def update_attention(
         raise ValueError(f"attention with {', '.join(sorted(unknown)) or 'dropout'}")
     rows, heads, length, size = query_B_H_T_D.shape
     shared, seen = key_B_K_S_D.shape[1], key_B_K_S_D.shape[2]
+    if attention_mask is None and length < seen:
+        # The fused kernel's own causal mask would let the first query see the first key alone.
+        attention_mask = torch.ones(length, seen, dtype=torch.bool, device=query_B_H_T_D.device).tril(
+            seen - length
+        )[None, None]
     if length * seen > SHORT or query_B_H_T_D.device.type != "cpu":
+        masked = attention_mask is not None
+        if masked and heads != shared and query_B_H_T_D.device.type != "cpu":
+            # With a mask, CUDA has no fused kernel for shared heads: it would hold every probability.
+            key_B_K_S_D = key_B_K_S_D.repeat_interleave(heads // shared, dim=1)
+            value_B_K_S_D = value_B_K_S_D.repeat_interleave(heads // shared, dim=1)
         out = scaled_dot_product_attention(
             query_B_H_T_D,
             key_B_K_S_D,
             value_B_K_S_D,
             attn_mask=attention_mask,
-            is_causal=attention_mask is None and length > 1,
+            is_causal=not masked and length > 1,
             scale=scaling,
-            enable_gqa=heads != shared,
+            enable_gqa=heads != key_B_K_S_D.shape[1],
         )
         return out.transpose(1, 2), None
     scale = scaling if scaling is not None else size**-0.5
@@ -67,7 +77,7 @@ def update_attention(
     query = (query_B_H_T_D * scale).reshape(rows, shared, -1, size)
     scores = torch.matmul(query, key_B_K_S_D.transpose(2, 3)).view(rows, shared, -1, length, seen)
     if attention_mask is None:
-        looks = torch.ones(length, seen, dtype=torch.bool, device=scores.device).tril(seen - length)
+        looks = torch.ones(length, seen, dtype=torch.bool, device=scores.device).tril()
     else:
         looks = attention_mask.unsqueeze(1)
     bar = torch.zeros(looks.shape, dtype=scores.dtype, device=scores.device)

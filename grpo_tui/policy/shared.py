@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, DynamicLayer
 
 
@@ -151,7 +152,8 @@ def shared_states(
     owned = owner >= 0
     places = torch.arange(owned.numel(), device=device).view(owned.shape)[owned] + len(before_Q_D)
     source_B_T[owner[owned], step[owned] + 1] = places
-    return states[source_B_T]
+    # Not states[source]: on several CPU threads its backward adds up what a prompt's completions send in no fixed order.
+    return embedding(source_B_T, states)
 
 
 def _layout(

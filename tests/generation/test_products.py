@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from grpo_tui.generation import attention
 from grpo_tui.generation.folded import Twin
 from grpo_tui.generation.products import Joined, Matrix, can_pack
 from tests.policy.models import PEFT_NOISE, tiny_policy
@@ -111,13 +113,13 @@ def test_packed_in_bf16(rows: int) -> None:
 
 def test_layers_of_one_input_are_found_by_looking() -> None:
     """Seen to fail with: layers grouped by their parent alone."""
-    twin = Twin(tiny_policy("llama"), "grpo_tui_grouped")
+    twin = Twin(tiny_policy("llama"), attention.NAME)
     names = {joined.names for joined in twin.joined.values()}
     assert {("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",)} <= names
 
 
 def test_copies_live_only_while_awake() -> None:
-    twin = Twin(tiny_policy("llama"), "grpo_tui_grouped")
+    twin = Twin(tiny_policy("llama"), attention.NAME)
     joined = next(iter(twin.joined.values()))
 
     def holds() -> bool:
@@ -129,3 +131,17 @@ def test_copies_live_only_while_awake() -> None:
     with pytest.raises(RuntimeError, match="boom"), twin.awake(4):
         raise RuntimeError("boom")
     assert not holds()
+
+
+def test_a_pass_that_was_broken_off_leaves_nothing_behind() -> None:
+    """Seen to fail with: products of the last input kept until the next sampling."""
+    joined = Joined(["a", "b", "c"], layers(), folds=True, packs=False)
+    with torch.no_grad():
+        joined.refresh(4)
+        x = torch.randn(4, 24)
+        joined.parts[0](x)
+    held = weakref.ref(x)
+    joined.release()
+    del x
+    assert held() is None
+    assert joined._parts == [None] * 3

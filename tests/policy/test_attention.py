@@ -50,6 +50,18 @@ def test_value_and_gradient(short: int, masked: bool, monkeypatch: pytest.Monkey
         torch.testing.assert_close(a.grad, b.grad, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("short", [attention.SHORT, 0], ids=["held", "fused"])
+def test_without_a_mask_the_queries_are_the_last_positions(
+    short: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail with: the fused kernel's own causal mask, which lines queries up with the first keys."""
+    monkeypatch.setattr(attention, "SHORT", short)
+    q, k, v = inputs(3, 7)
+    found, _ = update_attention(LAYER, q, k, v, None, scaling=0.3)
+    looks = torch.ones(3, 7, dtype=torch.bool).tril(4)
+    torch.testing.assert_close(found, plain(q, k, v, looks, 0.3), rtol=0, atol=1e-12)
+
+
 def test_a_position_that_sees_nothing_is_finite() -> None:
     q, k, v = inputs(3, 3)
     looks = torch.ones(2, 1, 3, 3, dtype=torch.bool).tril()

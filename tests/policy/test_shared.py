@@ -8,7 +8,7 @@ import torch
 
 from grpo_tui.policy.loading import make_lean
 from grpo_tui.policy.policy import TokenBatch
-from grpo_tui.policy.shared import SharedPrompts, pack
+from grpo_tui.policy.shared import SharedPrompts, pack, shared_states
 from tests.policy.models import PEFT_NOISE, tiny_policy
 
 pytestmark = pytest.mark.filterwarnings(PEFT_NOISE)
@@ -86,3 +86,38 @@ def test_packed_rows_give_what_single_ones_give(architecture: str) -> None:
     torch.testing.assert_close(found[1][0], found[0][0], rtol=0, atol=3e-5)
     for name, gradient in found[1][1].items():
         assert (gradient - found[0][1][name]).norm() < 5e-5 * found[0][1][name].norm()
+
+
+def test_gradients_are_the_same_bits_on_several_threads() -> None:
+    """What completions send back to their prompt is added up in a fixed order.
+
+    Seen to fail with: states picked by indexing, whose backward adds from all threads at once.
+    """
+    policy = tiny_policy("llama")
+    make_lean(policy, "auto")
+    assert policy.lean is not None
+    generator = torch.Generator().manual_seed(0)
+    group, length = 64, 24
+    prompts = torch.randint(2, 40, (2, 5), generator=generator)
+    which = torch.arange(group) % 2
+    mask = torch.ones(group, length, dtype=torch.bool)
+    made = SharedPrompts(
+        ids_Q_P=prompts, mask_Q_P=torch.ones_like(prompts, dtype=torch.bool), prompt_of_B=which
+    )
+    ids = torch.randint(2, 40, (group, length), generator=generator)
+    sent = torch.randn(group, length, 32, generator=generator)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        seen = []
+        for _ in range(12):
+            states = shared_states(policy.lean.backbone, made, ids, mask)
+            (states * sent).sum().backward()  # type: ignore[no-untyped-call]
+            seen.append(
+                [p.grad.clone() for p in policy.trainable_parameters().values() if p.grad is not None]
+            )
+            for parameter in policy.trainable_parameters().values():
+                parameter.grad = None
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(a, b) for later in seen[1:] for a, b in zip(later, seen[0], strict=True))
