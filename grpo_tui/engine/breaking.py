@@ -29,7 +29,8 @@ class Breaker:
         """What makes the run stop before (or after) a phase of a step, told as an event; None: it goes on."""
         if not self.breakpoints:
             return None
-        if step != self._step:
+        # A step that was left can come again.
+        if step != self._step or (phase is Phase.PROBLEMS and not after):
             self._step, self._already = step, set()
         hit = self._after(step, phase) if after else self._before(trainer, step, phase)
         if hit is not None:

@@ -79,11 +79,13 @@ def find_matches(
     else:
         things = ((c, group.index, c.index) for group in groups for c in group.completions)
     found: list[Match] = []
-    num_things = num_held = 0
+    num_things = num_held = num_failed = 0
     for thing, group, completion in things:
         values = _Values(condition, thing, before)
         num_things += 1
-        if holds(condition.body, values):
+        held = holds(condition.body, values)
+        num_failed += held is False
+        if held:
             num_held += 1
             if len(found) < MAX_MATCHES:
                 found.append(
@@ -97,7 +99,7 @@ def find_matches(
         return tuple(found) if num_held == num_things > 0 else ()
     if condition.quantifier == "no":
         return (
-            (Match(sentence=f"no {condition.scope} of {num_things}"),) if num_things and not num_held else ()
+            (Match(sentence=f"no {condition.scope} of {num_things}"),) if num_failed == num_things > 0 else ()
         )
     return tuple(found)
 

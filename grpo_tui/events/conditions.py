@@ -15,12 +15,14 @@
 
 ``any group: sd == 0 and mean_length > 150`` · ``verdict(unparsed) > 20%`` · ``worst_token.kl_ref > 5`` ·
 ``group has exactly 1 correct`` · ``reward jumped > .2``. Names are those of :mod:`grpo_tui.events.measures`; without a
-quantifier they are of the whole step. A name whose value is not known (yet) makes its comparison false. ``x jumped > d``
-is ``x`` minus its value one step before. Nothing is evaluated but this grammar.
+quantifier they are of the whole step. A comparison with a value that is not known (yet) is neither true nor false, and so
+is its opposite: a condition holds only where it is known to. ``x jumped > d`` is ``x`` minus its value one step before.
+Nothing is evaluated but this grammar.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -125,30 +127,38 @@ def parse_condition(text: str) -> Condition:
 Values = Callable[[Name], float | None]
 
 
-def holds(node: Node, values: Values) -> bool:
-    """Whether a body holds where names have these values; one that is not known makes its comparison false."""
+def holds(node: Node, values: Values) -> bool | None:
+    """Whether a body holds where names have these values; None: that hangs on one that is not known."""
     if isinstance(node, Not):
-        return not holds(node.part, values)
-    if isinstance(node, Binary) and node.operator == "and":
-        return holds(node.left, values) and holds(node.right, values)
-    if isinstance(node, Binary) and node.operator == "or":
-        return holds(node.left, values) or holds(node.right, values)
+        part = holds(node.part, values)
+        return None if part is None else not part
+    if isinstance(node, Binary) and node.operator in LOGIC:
+        decides = node.operator == "or"
+        left = holds(node.left, values)
+        if left is decides:
+            return decides
+        right = holds(node.right, values)
+        return decides if right is decides else None if left is None or right is None else not decides
     if isinstance(node, Binary) and node.operator in COMPARES:
-        left, right = _number(node.left, values), _number(node.right, values)
-        return left is not None and right is not None and COMPARES[node.operator](left, right)
+        first, second = _number(node.left, values), _number(node.right, values)
+        return None if first is None or second is None else COMPARES[node.operator](first, second)
     value = _number(node, values)
-    return value is not None and value == value and value != 0
+    return None if value is None else value != 0
 
 
 def _number(node: Node, values: Values) -> float | None:
+    """A number; None where it is not known, or is none (0 / 0)."""
     if isinstance(node, Number):
-        return node.value
-    if isinstance(node, Name):
-        return values(node)
-    if isinstance(node, Binary) and node.operator in ARITHMETIC:
+        found: float | None = node.value
+    elif isinstance(node, Name):
+        found = values(node)
+    elif isinstance(node, Binary) and node.operator in ARITHMETIC:
         left, right = _number(node.left, values), _number(node.right, values)
-        return None if left is None or right is None else ARITHMETIC[node.operator](left, right)
-    return float(holds(node, values))
+        found = None if left is None or right is None else ARITHMETIC[node.operator](left, right)
+    else:
+        held = holds(node, values)
+        found = None if held is None else float(held)
+    return None if found is None or math.isnan(found) else found
 
 
 def _names(node: Node) -> Iterator[Name]:

@@ -60,6 +60,7 @@ def step_with(
     *requests: Request,
     before: Phase = Phase.UPDATE,
     look: Callable[[], None] = lambda: None,
+    breaks: bool = False,
 ) -> StepMetrics:
     """One step in which these requests are obeyed before a phase."""
 
@@ -70,7 +71,12 @@ def step_with(
                     obey(trainer, request, self.place)
                 look()
 
-    return run_step(trainer, Held(Control(start_paused=False), trainer.emit))
+    gate = Held(Control(start_paused=False), trainer.emit)
+    if breaks:
+        gate.breaks = lambda step, phase, after: bool(
+            trainer.breaker.meets(trainer, step, phase, after=after)
+        )
+    return run_step(trainer, gate)
 
 
 def fold(events: Events) -> RunState:
@@ -127,6 +133,18 @@ def test_a_condition_stops_before_the_update_and_says_what_matched(trainer: Trai
 def test_kl_ref_is_asked_before_the_update(trainer: Trainer) -> None:
     obey(trainer, SetBreakpoint(condition="any group: kl_ref >= 0"))
     assert drive(trainer, 1) == [(1, "before update")]
+
+
+def test_a_step_taken_again_stops_again(trainer: Trainer) -> None:
+    """Seen to fail with: what a step had met remembered beyond it."""
+    obey(trainer, SetBreakpoint(condition="any group: size = 4"))
+    with pytest.raises(RuntimeError, match="left"):
+        step_with(trainer, look=raise_left, breaks=True)
+    assert drive(trainer, 1) == [(1, "before advantages")]
+
+
+def raise_left() -> None:
+    raise RuntimeError("left")
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,8 @@ def test_and_binds_closer_than_or() -> None:
     assert not find_matches(parse_condition("(1 < 2 or 1 < 2) and 1 > 2"), GROUPS, None)
 
 
-def test_what_is_not_known_makes_a_comparison_false() -> None:
+def test_what_is_not_known_stops_nothing() -> None:
+    """Seen to fail with: an unknown comparison taken for false, whose opposite is true, and of which there is none."""
     bare = tuple(
         replace(
             g, completions=tuple(replace(c, reward=None, scores={}, kl_ref_T=None) for c in g.completions)
@@ -108,8 +109,24 @@ def test_what_is_not_known_makes_a_comparison_false() -> None:
         "any group: sd < 9",
         "dead < 2",
         "reward jumped > -9",
+        "not kl_ref > 5",
+        "!(kl_ref > 5 and truncated >= 0)",
+        "kl_ref > 5 or truncated > 1",
+        "(kl_ref > 5) < 2",
+        "no group: kl_ref > 5",
+        "no response: not reward > 5",
+        "all response: not reward > 5",
     ):
         assert find_matches(parse_condition(text), bare, metrics(1)) == ()
+    # What is known decides alone where it can.
+    for text in (
+        "kl_ref > 5 or truncated >= 0",
+        "not (kl_ref > 5 and truncated > 1)",
+        "no group: size < 0 and sd > 1",
+    ):
+        assert find_matches(parse_condition(text), bare, metrics(1))
+    assert find_matches(parse_condition("not reward jumped > 9"), GROUPS, None) == ()
+    assert find_matches(parse_condition("1 / 0 != 1"), GROUPS, None) == ()
     assert find_matches(parse_condition("reward jumped > -9"), GROUPS, None) == ()
     assert find_matches(parse_condition("mean_length > 1 / 0"), GROUPS, None) == ()
 
