@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -89,13 +91,12 @@ def exclude(trainer: Trainer, request: Exclude) -> None:
     """Carry out an :class:`Exclude`."""
     now, place, completion = _target(trainer, request.step, request.group, request.completion)
     whole = request.completion is None
+    chosen = place.filled.completions if whole else (completion,)
     changed = tuple(
         replace(c, excluded=request.excluded) if whole or c.index == completion.index else c
         for c in place.filled.completions
     )
-    if changed == place.filled.completions or all(
-        a.excluded == b.excluded for a, b in zip(changed, place.filled.completions, strict=True)
-    ):
+    if all(c.excluded == request.excluded for c in chosen):
         raise ValueError(
             "nothing changes: it is " + ("excluded" if request.excluded else "taking part") + " already"
         )
@@ -116,19 +117,17 @@ def exclude(trainer: Trainer, request: Exclude) -> None:
 def reroll(trainer: Trainer, request: Reroll) -> None:
     """Carry out a :class:`Reroll`: as many responses as there were, from streams of their own."""
     now, place, _ = _target(trainer, request.step, request.group, None)
-    before, round_before = place.filled, place.round
+    before = place.filled
     wrong = sum(c.verdict is not Verdict.CORRECT for c in before.completions)
-    place.group, place.round = None, 0
-    place.wanted, place.rerolls = len(before.completions), place.rerolls + 1
-    try:
+    with _wholly(trainer, now, place):
+        place.group, place.round = None, 0
+        place.wanted, place.rerolls = len(before.completions), place.rerolls + 1
         _draw(trainer, now)
-    except BaseException:
-        place.group, place.round, place.wanted = before, round_before, 0
-        place.rerolls -= 1
-        raise
-    still = sum(c.verdict is not Verdict.CORRECT for c in place.filled.completions)
-    sentence = f"g{place.index + 1}: drawn anew, {wrong} → {still} not correct of {len(before.completions)}"
-    _told(trainer, now, place, before, "reroll", sentence, None)
+        still = sum(c.verdict is not Verdict.CORRECT for c in place.filled.completions)
+        sentence = (
+            f"g{place.index + 1}: drawn anew, {wrong} → {still} not correct of {len(before.completions)}"
+        )
+        _told(trainer, now, place, before, "reroll", sentence, None)
 
 
 def draw_more(trainer: Trainer, request: DrawMore) -> None:
@@ -137,16 +136,13 @@ def draw_more(trainer: Trainer, request: DrawMore) -> None:
     if not 1 <= request.count <= MAX_MORE:
         raise ValueError(f"{request.count} more were asked for; 1 to {MAX_MORE} can be drawn at once")
     before = place.filled
-    place.wanted = request.count
-    try:
+    with _wholly(trainer, now, place):
+        place.wanted = request.count
         _draw(trainer, now)
-    except BaseException:
-        place.group, place.wanted = before, 0
-        raise
-    drawn = place.filled.completions[len(before.completions) :]
-    right = sum(c.verdict is Verdict.CORRECT for c in drawn)
-    sentence = f"g{place.index + 1}: {len(drawn)} more responses, {right} of them correct"
-    _told(trainer, now, place, before, "draw more", sentence, None)
+        drawn = place.filled.completions[len(before.completions) :]
+        right = sum(c.verdict is Verdict.CORRECT for c in drawn)
+        sentence = f"g{place.index + 1}: {len(drawn)} more responses, {right} of them correct"
+        _told(trainer, now, place, before, "draw more", sentence, None)
 
 
 def undo_act(trainer: Trainer, request: UndoAct) -> None:
@@ -154,11 +150,13 @@ def undo_act(trainer: Trainer, request: UndoAct) -> None:
     now = _standing(trainer, request.step)
     if not now.taken_back:
         raise ValueError("there is no act on this step to take back")
-    index, group = now.taken_back.pop()
+    index, group = now.taken_back[-1]
     place = next(place for place in now.rollout.places if place.index == index)
-    place.group = group
-    trainer.emit(GroupSampled(time=time.time(), step=now.step, group=group))
-    _settle(trainer, now)
+    with _wholly(trainer, now, place):
+        now.taken_back.pop()
+        place.group, place.round = group, _rounds(group)
+        trainer.emit(GroupSampled(time=time.time(), step=now.step, group=group))
+        _settle(trainer, now)
     _tell(trainer, now, "undo", index, None, f"g{index + 1}: the last act is taken back")
 
 
@@ -171,6 +169,9 @@ def fork_response(trainer: Trainer, request: ForkResponse) -> None:
     completion = next((c for c in group.completions if c.index == request.completion), None)
     if completion is None or not 0 <= request.token < completion.num_tokens:
         raise ValueError(f"step {request.step}, g{request.group + 1} has no such response or token")
+    vocab = trainer.policy.model.get_input_embeddings().weight.shape[0]
+    if request.instead is not None and not 0 <= request.instead < vocab:
+        raise ValueError(f"there is no token {request.instead}; the model knows 0 to {vocab - 1}")
     prefix = completion.token_ids_T[: request.token]
     taken = completion.token_ids_T[: request.token + 1]
 
@@ -211,13 +212,13 @@ def _continued(
         raise ValueError(f"problem {group.problem.id!r:.60} is not among those of the run")
     limit = trainer.config.sampling.max_completion_tokens
     known, left = len(ids), limit - len(ids)
+    ended = known > 0 and int(ids[-1]) in trainer.policy.eos_ids
     begun = SampledTokens(
         token_ids_T=ids,
         logprobs_T=completion.logprobs_T[:known],
         entropies_T=completion.entropies_T[:known],
-        finish_reason="length" if left < 1 else completion.finish_reason,
+        finish_reason="stop" if ended else "length",
     )
-    ended = known > 0 and int(ids[-1]) in trainer.policy.eos_ids
     if left < 1 or ended:
         drawn = [begun]
     else:
@@ -325,9 +326,32 @@ def _act(
     completion: int | None,
     note: str = "",
 ) -> None:
-    before, place.group = place.filled, group
-    trainer.emit(GroupSampled(time=time.time(), step=now.step, group=group))
-    _told(trainer, now, place, before, act, sentence, completion, note)
+    with _wholly(trainer, now, place):
+        before, place.group = place.filled, group
+        trainer.emit(GroupSampled(time=time.time(), step=now.step, group=group))
+        _told(trainer, now, place, before, act, sentence, completion, note)
+
+
+@contextmanager
+def _wholly(trainer: Trainer, now: StepInProgress, place: Place) -> Iterator[None]:
+    """Within: an act on a place, which takes effect wholly or, left by an exception, not at all.
+
+    An act is on record only once it is done, and who replays the record must come to the same step.
+    """
+    group, round_, rerolls, taken_back = place.filled, place.round, place.rerolls, list(now.taken_back)
+    try:
+        yield
+    except BaseException:
+        place.group, place.round, place.rerolls, place.wanted = group, round_, rerolls, 0
+        now.taken_back[:] = taken_back
+        # Advantages and log-probs are made again before anything reads them.
+        now.changed = bool(now.rows)
+        trainer.emit(GroupSampled(time=time.time(), step=now.step, group=group))
+        raise
+
+
+def _rounds(group: GroupRecord) -> int:
+    return max(c.round for c in group.completions) + 1
 
 
 def _told(

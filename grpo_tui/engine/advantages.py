@@ -79,7 +79,8 @@ def _by_reward(trainer: Trainer, groups: Sequence[GroupRecord], rows: Sequence[R
         batch_first=True,
         padding_value=False,
     )
-    baseline = trainer.baseline if trainer.baseline is not None else sum(paid) / len(paid)
+    mean = _mean_compared(rows, paid)
+    baseline = next((known for known in (trainer.baseline, mean) if known is not None), 0.0)
     advantages_P_G = torch.zeros_like(rewards_P_G)
     for number in range(int(rounds_P_G.max()) + 1):
         known_by_then = (rounds_P_G >= 0) & (rounds_P_G <= number) & compared_P_G
@@ -94,8 +95,14 @@ def next_baseline(trainer: Trainer, rows: Sequence[Row]) -> float | None:
     config = trainer.config.algorithm
     if config.advantage != "ema":
         return trainer.baseline
-    paid = paid_rewards(trainer, rows)
-    return running_mean(trainer.baseline, sum(paid) / len(paid), config.baseline_decay)
+    mean = _mean_compared(rows, paid_rewards(trainer, rows))
+    return trainer.baseline if mean is None else running_mean(trainer.baseline, mean, config.baseline_decay)
+
+
+def _mean_compared(rows: Sequence[Row], paid: Sequence[float]) -> float | None:
+    """Mean of what was paid for those that take part; None where a person has excluded all."""
+    taking_part = [reward for row, reward in zip(rows, paid, strict=True) if not row.excluded]
+    return sum(taking_part) / len(taking_part) if taking_part else None
 
 
 def _by_critic(trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate) -> None:
@@ -127,7 +134,9 @@ def _by_critic(trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate) -> 
         advantages_T = advantages_B_T[i, : row.num_tokens]
         row.advantages_T = advantages_T.to(row.sampled_logprobs_T)
         row.returns_T = returns_B_T[i, : row.num_tokens].to(row.sampled_logprobs_T)
-        row.advantage = float(advantages_T.mean())
+        if row.excluded:
+            row.advantages_T = torch.zeros_like(row.advantages_T)
+        row.advantage = float(row.advantages_T.mean())
 
 
 def _tell(

@@ -295,6 +295,8 @@ class Gate:
             if not serving:
                 raise StepLeft
             self._serve()
+        if serving:  # what was asked together with going on was asked of this place
+            self._serve()
         self._emit(ModeChanged(time=time.time(), mode=Mode.RUNNING))
 
     def _wait(self, serving: bool) -> bool:

@@ -34,6 +34,8 @@ class Row:
     reward: float
     trains: bool = True
     """False: takes no part in the loss (it was cut, and such completions are masked)."""
+    excluded: bool = False
+    """A person keeps it out: nothing is compared with it, and it takes no part in the loss."""
     advantage: float = 0.0
     advantages_T: Tensor | None = None
     """Of each token, where they differ (``gae``)."""
@@ -96,6 +98,7 @@ def make_rows(trainer: Trainer, prompts: Sequence[Prompt], groups: Sequence[Grou
             completion_ids_T=torch.from_numpy(completion.token_ids_T.astype(np.int64)).to(device),
             sampled_logprobs_T=torch.from_numpy(completion.logprobs_T).to(device),
             reward=completion.reward or 0.0,
+            excluded=completion.excluded,
             trains=not (completion.excluded or (masked and completion.finish_reason == "length")),
         )
         for prompt, group in zip(prompts, groups, strict=True)

@@ -95,7 +95,8 @@ def _run_step(trainer: Trainer, gate: Gate, step: int) -> StepMetrics:
 
 def compute_advantages(trainer: Trainer, now: StepInProgress, gate: Gate) -> None:
     """Rows of the groups as they stand, with their advantages."""
-    now.rows = make_rows(trainer, now.rollout.prompts, now.rollout.groups)
+    before, now.rows = now.rows, make_rows(trainer, now.rollout.prompts, now.rollout.groups)
+    keep_what_still_holds(before, now.rows)
     now.groups = add_advantages(trainer, now.step, now.rollout.groups, now.rows, gate)
     now.changed = False
 
@@ -103,8 +104,6 @@ def compute_advantages(trainer: Trainer, now: StepInProgress, gate: Gate) -> Non
 def settle(trainer: Trainer, now: StepInProgress, gate: Gate) -> None:
     """After an act: advantages and log-probs anew, where the groups are not what they were computed for."""
     if now.changed:
-        before = now.rows
         compute_advantages(trainer, now, gate)
-        keep_what_still_holds(before, now.rows)
         if now.prepared:
             prepare_batch(trainer, now.step, now.rows, gate)

@@ -58,6 +58,8 @@ def why_skip(trainer: Trainer, step: int, rows: Sequence[Row]) -> str:
         total = trainer.config.critic.value_warmup_steps
         return f"the critic warms up (step {step} of {total}): the policy is frozen"
     if not any(row.trains for row in rows):
+        if any(row.excluded for row in rows):
+            return "every completion is kept out: excluded by you, or cut at the length limit and masked"
         return "every completion was cut at the length limit, and such completions are masked"
     # KL to the policy that sampled pulls only once something else has moved the weights.
     pulls = config.beta > 0 and config.kl_in == "loss" and config.kl_anchor == "ref"

@@ -46,7 +46,8 @@ def leave_one_out_advantages(rewards_P_G: Tensor, present_P_G: Tensor) -> Tensor
 
 def batch_advantages(rewards_P_G: Tensor, present_P_G: Tensor) -> Tensor:
     """``A = (R − mean_G(R)) / (std over the batch + 1e-4)``: the deviation of all rewards, Bessel-corrected."""
-    deviation = rewards_P_G[present_P_G].std(correction=1)
+    held = rewards_P_G[present_P_G]
+    deviation = held.std(correction=1) if len(held) > 1 else 0.0  # of less there is none
     return mean_advantages(rewards_P_G, present_P_G) / (deviation + STABILISER)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from grpo_tui.config.schema import RewardConfig
-from grpo_tui.engine.control import Control, Gate
+from grpo_tui.engine.control import Control, Gate, Withdrawn
+from grpo_tui.engine.replay import replay
 from grpo_tui.engine.requests import obey
 from grpo_tui.engine.step import run_step
 from grpo_tui.engine.trainer import Trainer
@@ -38,8 +39,10 @@ from grpo_tui.events.types import (
     ModeChanged,
     RequestFailed,
     ResponseForked,
+    StepFinished,
 )
 from grpo_tui.runs.reader import RunReader
+from grpo_tui.runs.script import script_of
 from rewards.base import Verdict
 from tests.engine.support import Background, Events, small_config, take_steps, trainer_of
 
@@ -141,6 +144,24 @@ def test_a_step_taken_again_stops_again(trainer: Trainer) -> None:
     with pytest.raises(RuntimeError, match="left"):
         step_with(trainer, look=raise_left, breaks=True)
     assert drive(trainer, 1) == [(1, "before advantages")]
+
+
+def test_an_act_sent_together_with_going_on_is_of_this_step(trainer: Trainer, events: Events) -> None:
+    """Seen to fail with: going on first, so that the act came when the update was done."""
+    control = Control(start_paused=False)
+    collected = trainer.emit
+
+    def emit(event: Event) -> None:
+        collected(event)
+        if isinstance(event, ModeChanged) and event.mode is Mode.PAUSED:
+            control.send(OverrideReward(1, 0, 2, 9.0))
+            control.send(Resume())
+
+    gate = Gate(control, emit)
+    gate.obey = lambda request: obey(trainer, request, gate.place)
+    gate.breaks = lambda _step, phase, after: phase is Phase.UPDATE and not after
+    run_step(trainer, gate)
+    assert [act.act for act in events.of(ActTaken)] == ["reward"]
 
 
 def raise_left() -> None:
@@ -381,3 +402,126 @@ def test_a_session_stops_keeps_its_breakpoints_over_a_resume_and_records_acts(tm
     assert [(act.step, act.act) for act in state.acts] == [(1, "reward")]
     assert detail is not None
     assert detail.groups[0].completions[2].reward == 9.0
+
+
+# --- odd moments -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "request_", [Reroll(1, 1), DrawMore(1, 1, 2), Exclude(1, 1, 0), OverrideReward(1, 1, 0, 9.0), UndoAct(1)]
+)
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_an_act_withdrawn_half_way_never_was(
+    trainer: Trainer, events: Events, request_: Request, at: int
+) -> None:
+    """Seen to fail with: an act without a record that counts all the same; a group shown that is not the engine's."""
+    first = OverrideReward(1, 0, 2, 9.0)
+    with trainer_of(small_config()) as other:
+        kept = step_with(other, first)
+    heeded = 0
+
+    def heed() -> None:
+        nonlocal heeded
+        heeded += 1
+        if heeded == at:
+            raise Withdrawn
+
+    def withdrawn() -> None:
+        trainer.heed = heed
+        obey(trainer, request_)
+        trainer.heed = lambda: None
+        shown, now = fold(events).current, trainer.in_progress
+        assert shown is not None
+        assert now is not None
+        if heeded < at:  # it was done before that
+            obey(trainer, UndoAct(1))
+        else:
+            assert [len(g.completions) for g in shown.groups] == [4, 4]
+            assert [c.reward for g in shown.groups for c in g.completions] == [
+                c.reward for p in now.rollout.places for c in p.filled.completions
+            ]
+
+    metrics = step_with(trainer, first, look=withdrawn)
+    if heeded < at:
+        return
+    assert metrics.state_hash == kept.state_hash
+    assert [act.act for act in events.of(ActTaken)] == ["reward"]
+    assert all(c.advantage is not None for g in fold(events).recent[-1].groups for c in g.completions)
+
+
+def test_an_excluded_response_is_not_in_the_baseline() -> None:
+    """Seen to fail with: the running mean taken over all rewards."""
+    events = Events()
+    with trainer_of(small_config("algorithm.advantage=ema"), events) as trainer:
+        step_with(trainer, Exclude(1, 0, 3), OverrideReward(1, 0, 3, 1000.0))
+        completions = [c for g in fold(events).recent[-1].groups for c in g.completions]
+        rewards = [c.reward for c in completions if not c.excluded]
+        assert trainer.baseline == pytest.approx(np.mean(rewards))  # type: ignore[arg-type]
+    assert completions[0].advantage == pytest.approx(completions[0].reward - np.mean(rewards))  # type: ignore[operator,arg-type]
+
+
+@pytest.mark.parametrize("advantage", ["zscore", "batch", "leave_one_out", "ema", "gae"])
+def test_with_everything_excluded_nothing_moves(advantage: str) -> None:
+    events = Events()
+    config = small_config(f"algorithm.advantage={advantage}", "critic.value_warmup_steps=0")
+    with trainer_of(config, events) as trainer:
+        before = trainer.policy.adapter_state()
+        metrics = step_with(trainer, Exclude(1, 0), Exclude(1, 1))
+        after = trainer.policy.adapter_state()
+        completions = [c for g in fold(events).recent[-1].groups for c in g.completions]
+    assert [c.advantage for c in completions] == [0.0] * 8
+    assert "excluded by you" in metrics.update_skipped
+    assert all(tensor.equal(before[name]) for name, tensor in after.items())
+
+
+def test_a_group_drawn_anew_and_taken_back_goes_on_with_its_rounds(trainer: Trainer, events: Events) -> None:
+    """Seen to fail with: rounds counted from the group that was taken back."""
+    step_with(trainer, DrawMore(1, 0, 1), Reroll(1, 0), UndoAct(1), DrawMore(1, 0, 1))
+    group = fold(events).recent[-1].groups[0]
+    assert [c.round for c in group.completions] == [0, 0, 0, 0, 1, 2]
+
+
+def test_a_fork_knows_how_it_ended_and_which_tokens_there_are(trainer: Trainer, events: Events) -> None:
+    """Seen to fail with: the end of the response that was forked taken for the fork's."""
+    end = trainer.policy.eos_ids[0]
+    step_with(
+        trainer,
+        ForkResponse(1, 0, 0, 1, num_samples=1, instead=end),
+        ForkResponse(1, 0, 0, 1, instead=1 << 30),
+    )
+    forked = events.of(ResponseForked)[0].instead
+    assert forked is not None
+    assert [(c.finish_reason, c.num_tokens) for c in forked.completions] == [("stop", 2)]
+    assert "there is no token" in events.of(RequestFailed)[0].message
+
+
+def test_a_session_with_acts_is_replayed_to_the_same_states(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    acts = [
+        OverrideReward(1, 0, 2, 9.0),
+        Reroll(1, 1),
+        UndoAct(1),
+        Reroll(1, 1),
+        DrawMore(1, 0, 2),
+        Exclude(1, 0, 1),
+        Reroll(9, 0),
+    ]
+    with Background(small_config("run.steps=2", "algorithm.beta=0.1"), run_dir) as background:
+        background.send(SetBreakpoint(phase="update"))
+        background.wait_for_number(BreakpointsChanged, 1)
+        background.send(Resume())
+        background.wait_for_mode("paused before update")
+        for act in acts:
+            background.send(act)
+        background.wait_for_number(RequestFailed, 1)
+        background.send(Resume())
+        background.wait_for_mode("paused before update", 2)
+        background.send(Exclude(2, 1))
+        background.send(Resume())
+        background.wait_for(
+            lambda: background.ended is not None or len(background.events.of(StepFinished)) == 2
+        )
+    repeated = replay(script_of(run_dir), tmp_path / "again")
+    assert repeated.difference == ""
+    assert (repeated.num_steps, repeated.num_compared) == (2, 2)
+    assert repeated.num_commands >= 7
