@@ -25,6 +25,8 @@ def choose(logits_N_V: Tensor, uniforms_N: Tensor, settings: SamplingSettings) -
         logits_N_V: last-position logits, any float dtype.
         uniforms_N: numbers in [0, 1), float64.
         settings: temperature, top-p and top-k.
+
+    Where the logits are no distribution (NaN, +∞, −∞ everywhere) the log-prob is NaN, and the token any.
     """
     greedy = settings.temperature == 0
     scaled = (
@@ -63,7 +65,7 @@ def _invert_by_blocks(weights_N_V: Tensor, uniforms_N: Tensor) -> Tensor:
     block_N, rest_N = _find(sums_N_K, uniforms_N)
     inside_N_L = blocks_N_K_L[torch.arange(len(block_N), device=block_N.device), block_N].double()
     token_N, _ = _find(inside_N_L, rest_N)
-    return block_N * _BLOCK + token_N
+    return (block_N * _BLOCK + token_N).clamp_(max=weights_N_V.shape[-1] - 1)
 
 
 def _find(weights_N_K: Tensor, shares_N: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,4 +107,5 @@ def _first_beyond(cumulative_N_V: Tensor, shares_N: Tensor) -> Tensor:
     slots = torch.searchsorted(cumulative_N_V, targets, right=True).squeeze(-1)
     # Rounding can put the target on the total: then the last slot that has any weight is meant.
     last = torch.searchsorted(cumulative_N_V, total, right=False).squeeze(-1)
-    return torch.minimum(slots, last)
+    # Beyond the end are only sums of NaN; CUDA would not survive an index there.
+    return torch.minimum(slots, last).clamp_(max=cumulative_N_V.shape[-1] - 1)

@@ -180,9 +180,18 @@ class Drawn:
         return [row[:length] for row, length in zip(tokens, lengths, strict=True)]
 
     def results(self) -> list[SampledTokens]:
-        """What was drawn, moved to the host in one go."""
+        """What was drawn, moved to the host in one go.
+
+        Raises:
+            FloatingPointError: the model's logits were no distribution.
+        """
         tokens = self._tokens_B_T.int().cpu().numpy()
         logprobs = self._logprobs_B_T.float().cpu().numpy()
+        if np.isnan(logprobs).any():
+            raise FloatingPointError(
+                "the model's logits are not finite, so that nothing can be drawn from them: it has diverged, or its "
+                "weights are damaged; go back, or load it anew (model.dtype fp32 where bf16 overflows)"
+            )
         entropies = self._entropies_B_T.float().cpu().numpy()
         stopped = self._stopped_B.cpu().tolist()
         return [

@@ -198,3 +198,14 @@ def test_blocks_at_the_very_ends(uniform: float) -> None:
     weights[0, [300, 301, 690]] = torch.tensor([1e-6, 1.0, 1e-6])
     token = _invert_by_blocks(weights, torch.tensor([uniform], dtype=torch.float64)).item()
     assert token == (300 if uniform == 0.0 else 690)
+
+
+@pytest.mark.parametrize("settings", [{}, {"top_p": 0.9}, {"top_k": 2}, {"temperature": 0.0}])
+@pytest.mark.parametrize(
+    "bad", [[math.nan, 1.0, 2.0], [math.inf, 1.0, 2.0], [-math.inf] * 3, [math.nan] * 600]
+)
+def test_what_is_no_distribution_is_told_by_nan(bad: list[float], settings: dict[str, float]) -> None:
+    """Seen to fail with: a place behind the last token, which on CUDA ends the process."""
+    chosen = _choose(bad, [0.0, 0.5, ALMOST_ONE], **settings)  # type: ignore[arg-type]
+    assert chosen.logprobs_N.isnan().all()
+    assert all(0 <= token < len(bad) for token in chosen.tokens_N.tolist())

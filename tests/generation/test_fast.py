@@ -251,3 +251,12 @@ def test_the_sampler_asked_for(policy: Policy) -> None:
     assert isinstance(make_sampler(policy, "trusted"), TrustedSampler)
     assert isinstance(make_sampler(policy, "fast"), FastSampler)
     assert isinstance(make_sampler(policy, "auto"), FastSampler)
+
+
+@pytest.mark.parametrize("kind", [TrustedSampler, FastSampler])
+def test_a_model_that_has_diverged_says_so(kind: type[TrustedSampler] | type[FastSampler]) -> None:
+    diverged = tiny_policy()
+    sampler = kind(diverged)
+    next(iter(diverged.trainable_parameters().values())).data.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="it has diverged"):
+        sampler.sample(REQUESTS, KINDS[0], lambda _tick: None)
