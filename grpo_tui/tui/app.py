@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
 import threading
 import time
@@ -54,6 +53,7 @@ from grpo_tui.tui.travelling import Travelling
 
 if TYPE_CHECKING:
     from grpo_tui.tui.recorded_session import RecordedSession
+    from grpo_tui.tui.screens.welcome import WelcomeScreen
     from grpo_tui.tui.session import Session
     from grpo_tui.tui.view import RunView
 
@@ -103,6 +103,7 @@ class GrpoApp(App[int]):
         self.session_factory = session_factory
         self._survey_machine = survey
         self._viewed: RecordedSession | None = None
+        self._welcome: WelcomeScreen | None = None
         self.capture = capture
         self.now = now
         self.view: RunView | None = None
@@ -167,29 +168,22 @@ class GrpoApp(App[int]):
     def _open_welcome(self) -> None:
         from grpo_tui.tui.screens.welcome import WelcomeScreen
 
-        self.push_screen(WelcomeScreen())
-        threading.Thread(target=self._find_runs, name="find-runs", daemon=True).start()
-        threading.Thread(target=self._look_around, name="survey", daemon=True).start()
+        self._welcome = WelcomeScreen()
+        self.push_screen(self._welcome)
+        self.call_after_refresh(self._look_at_disk)
+
+    def _look_at_disk(self) -> None:
+        """On threads, and after the first paint: they would share the interpreter with it."""
+        for work in (self._find_runs, self._look_around):
+            threading.Thread(target=work, name="looking", daemon=True).start()
 
     def _look_around(self) -> None:
-        survey = self._survey_machine()
-        with contextlib.suppress(Exception):  # the app may be gone by now
-            self.call_from_thread(self._show_survey, survey)
-
-    def _show_survey(self, survey: Survey) -> None:
-        for screen in self.screen_stack:
-            if screen.id == "welcome":
-                screen.show_survey(survey)  # type: ignore[attr-defined]
+        if self._welcome is not None:
+            self._welcome.tell(self._welcome.show_survey, self._survey_machine())
 
     def _find_runs(self) -> None:
-        runs = find_runs(self.runs_root)
-        with contextlib.suppress(Exception):  # the app may be gone by now
-            self.call_from_thread(self._show_runs, runs)
-
-    def _show_runs(self, runs: Any) -> None:
-        for screen in self.screen_stack:
-            if screen.id == "welcome":
-                screen.show_runs(runs)  # type: ignore[attr-defined]
+        if self._welcome is not None:
+            self._welcome.tell(self._welcome.show_runs, find_runs(self.runs_root))
 
     def on_welcome_screen_start(self, message: Any) -> None:
         """Begin what was chosen on the Welcome screen."""

@@ -102,13 +102,15 @@ def _preset_line(name: str, width: int) -> Line:
 
 
 def _run_line(run: RunSummary, width: int) -> Line:
+    room = max(12, min(48, width - 46))
+    name, rest = f"  {fit(clean(run.name), room)}  ", max(0, width - room - 4)
     if run.problem:
-        return ((f"  {fit(clean(run.name), 28)}", "dim"), (clip(clean(run.problem), width - 30), "bad"))
+        return ((name, "dim"), (clip(clean(run.problem), rest), "bad"))
     steps = f"step {run.finished_steps}/{run.total_steps}"
     reward = f"reward {number(run.last_reward, 3)}" if run.last_reward is not None else ""
     state = "running now" if run.running else "done" if run.finished_steps >= run.total_steps else ""
-    text = clip(f"{fit(steps, 15)} {fit(reward, 14)} {state}", max(0, width - 30))
-    return ((f"  {fit(clean(run.name), 28)}", "bold"), (text, ""))
+    text = clip(f"{fit(steps, 15)} {fit(reward, 14)} {state}", rest)
+    return ((name, "bold"), (text, ""))
 
 
 def _model_line(model: LocalModel, width: int, chosen: bool) -> Line:
@@ -118,7 +120,7 @@ def _model_line(model: LocalModel, width: int, chosen: bool) -> Line:
     if model.problem:
         return (mark, name, (clip(f" {clean(model.problem)}", max(0, width - room - 2)), "warn"))
     size = count(model.shape.num_parameters) if model.shape and model.shape.num_parameters else "?"
-    facts = f" {size:>5} parameters  {memory(model.num_bytes):>7}  {model.kind}"
+    facts = f" {size:>5} params  {memory(model.num_bytes):>7}  {model.kind}"
     return (mark, name, (clip(facts, max(0, width - room - 2)), ""))
 
 
@@ -172,8 +174,15 @@ def about(
     if choice.model is not None:
         lines.append(_cut(width, ("Enter ", "key"), (f"takes {clean(choice.model.source)}", "bold")))
     else:
-        what = f"{clean(config.model.source)} on {clean(config.data.source)}"
-        lines.append(_cut(width, (what, "bold")))
+        lines.append(
+            _cut(
+                width,
+                ("model ", "dim"),
+                (clean(config.model.source), "bold"),
+                ("  problems ", "dim"),
+                (clean(config.data.source), "bold"),
+            )
+        )
     lines.append(
         _cut(
             width,
@@ -270,7 +279,7 @@ def _parts(guess: FitEstimate) -> tuple[Span, ...]:
         ("activations", guess.activations) if guess.activations >= guess.cache else ("cache", guess.cache),
     ]
     text = " + ".join(f"{name} {memory(size)}" for name, size in parts if size)
-    return ((text, ""), ("   an estimate: 0 in the run measures", "dim"))
+    return ((text, ""),)
 
 
 def _estimate(config: RunConfig, model: LocalModel, survey: Survey | None) -> FitEstimate | None:

@@ -80,7 +80,7 @@ def test_every_prompt_is_tried_as_training_would(trainer: Trainer, events: Event
 
 @pytest.mark.parametrize("sampler", ["fast", "trusted"])
 def test_training_goes_on_as_if_nobody_had_probed(sampler: str, events: Events) -> None:
-    """Seen to fail with: torch's generator drawn from in the probe, and with the update's gradients left by the fit."""
+    """Seen to fail with: torch's generator drawn from in the probe."""
     config = small_config(f"sampling.sampler={sampler}")
     with trainer_of(config) as undisturbed:
         expected = [metrics.state_hash for metrics in take_steps(undisturbed, 2)]
@@ -228,6 +228,27 @@ def test_left_half_way_the_trainer_is_as_it_was(
     assert not events.of(PreflightDone)
     assert not events.of(FitMeasured)
     assert bool(events.of(RequestFailed)) == (reason == "failed")
+
+
+def test_a_probe_that_is_taken_back_ends_at_its_next_token(
+    trainer: Trainer, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail with: sampling that runs to its end before anybody is heeded."""
+    real, drawn = trainer.sampler.sample, []
+
+    class Watched:
+        def sample(self, *arguments: Any) -> Any:
+            drawn.append(real(*arguments))
+            return drawn[-1]
+
+    def heed() -> None:
+        raise Withdrawn
+
+    monkeypatch.setattr(trainer, "sampler", Watched())
+    trainer.heed = heed
+    obey(trainer, Probe(num_prompts=2))
+    assert drawn == []
+    assert [event.reason for event in events.of(PreflightEnded)] == ["stopped"]
 
 
 def test_the_fit_is_what_doctor_measures(trainer: Trainer, events: Events) -> None:

@@ -54,15 +54,15 @@ class WelcomeScreen(Screen[None]):
         Binding("enter", "start(True)", "start paused", key_display="Enter", show=True, id="welcome.start"),
         Binding("enter", "resume", "resume", key_display="Enter", show=True, id="welcome.resume"),
         Binding("enter", "take", "take the model", key_display="Enter", show=True, id="welcome.take"),
-        Binding("r", "start(False)", "start running", key_display="r", show=True, id="welcome.running"),
+        Binding("r", "start(False)", "running", key_display="r", show=True, id="welcome.running"),
         Binding("v", "view", "view", key_display="v", show=True, id="welcome.view"),
         Binding("k", "move(-1)", "up", show=False, id="welcome.up"),
         Binding("j", "move(1)", "down", show=False, id="welcome.down"),
         Binding("right,l", "section(1)", "section", key_display="←→", show=True, id="welcome.next_section"),
         Binding("left,h", "section(-1)", "section before", show=False, id="welcome.previous_section"),
         Binding("m", "focus_input('model')", "model", key_display="m", show=True, id="welcome.model"),
-        Binding("d", "focus_input('data')", "problems", key_display="d", show=True, id="welcome.data"),
         Binding("o", "focus_input('path')", "open", key_display="o", show=True, id="welcome.open"),
+        Binding("d", "focus_input('data')", "problems", key_display="d", show=True, id="welcome.data"),
         Binding("escape", "leave_input", "list", show=False, id="welcome.list"),
     ]
     DEFAULT_CSS = """
@@ -71,7 +71,7 @@ class WelcomeScreen(Screen[None]):
     WelcomeScreen #choices { height: 1fr; border: round $foreground 25%; padding: 0 1; margin: 0 1; }
     WelcomeScreen #choices:focus { border: round $accent; }
     WelcomeScreen #about { height: 6; border: round $foreground 25%; padding: 0 1; margin: 0 1;
-        border-title-color: $foreground 80%; overflow: hidden hidden; }
+        border-title-color: $foreground 80%; border-subtitle-color: $foreground 60%; overflow: hidden hidden; }
     WelcomeScreen #typed { height: 3; margin: 0 1; }
     WelcomeScreen Input { width: 1fr; height: 3; border: round $foreground 25%; background: $background; padding: 0 1;
         border-title-color: $foreground 80%; }
@@ -98,6 +98,14 @@ class WelcomeScreen(Screen[None]):
 
         def __init__(self, path: Path) -> None:
             self.path = path
+            super().__init__()
+
+    class Found(Message, bubble=False):
+        """What a thread found out, and what takes it."""
+
+        def __init__(self, then: Callable[[Any], None], result: Any) -> None:
+            self.then = then
+            self.result = result
             super().__init__()
 
     def __init__(self) -> None:
@@ -160,14 +168,17 @@ class WelcomeScreen(Screen[None]):
 
     def _in_background(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         """Do something that reads files, and take its result on this thread."""
-        app = self.app
+        threading.Thread(target=lambda: self.tell(then, work()), name="welcome", daemon=True).start()
 
-        def run() -> None:
-            result = work()
-            with contextlib.suppress(Exception):  # the app may be gone by now
-                app.call_from_thread(then, result)
+    def tell(self, then: Callable[[Any], None], result: Any) -> None:
+        """Have a result taken on the UI thread, if there is still one. May be called from any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self.post_message(self.Found(then, result))
 
-        threading.Thread(target=run, name="welcome", daemon=True).start()
+    def on_welcome_screen_found(self, message: Found) -> None:
+        """Take it."""
+        if self.is_mounted:
+            message.then(message.result)
 
     def _look_up(self, source: str) -> LocalModel | str | None:
         """What is known of a model; looked for where nothing is."""
@@ -178,8 +189,7 @@ class WelcomeScreen(Screen[None]):
 
     def _found(self, source: str, found: LocalModel | str | None) -> None:
         self._known[source] = found
-        if self.is_mounted:
-            self._fill()
+        self._fill()
 
     # --- painting ----------------------------------------------------------------------------------------
 
@@ -226,16 +236,23 @@ class WelcomeScreen(Screen[None]):
         model = self._choice.model
         known: LocalModel | str | None = None
         if self._choice.run is None:
-            known = model if model is not None else self._look_up(config.model.source)
-            if self._survey is None and not isinstance(known, str):
+            if self._survey is None:
                 known = "looking at this machine…"
+            else:
+                known = model if model is not None else self._look_up(config.model.source)
         lines = about(self._choice, config, known, self._survey, width)
         if self._trouble:
             lines = [((clip(clean(self._trouble), width), "bad"),), *lines]
         view.set_lines(lines)
         run = self._choice.run
-        what = clean(run.name) if run is not None else self._preset
-        view.border_title = Content(f"What it does: {clip(what, max(8, width - 20))}")
+        what = f"preset {self._preset}"
+        if run is not None:
+            what = f"run {clean(run.name)}"
+        elif model is not None:
+            what = f"model {clean(model.source)} with {what}"
+        view.border_title = Content(clip(what, max(8, width - 4)))
+        hint = "" if run is not None else "fit is estimated here, and measured by 0 in the run"
+        view.border_subtitle = Content(clip(hint, max(0, width - 4)))
 
     # --- choosing ----------------------------------------------------------------------------------------
 
