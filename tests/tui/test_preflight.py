@@ -31,6 +31,7 @@ from grpo_tui.tui.checking import Share, advice, dead_odds, is_due, kept_out, pe
 from grpo_tui.tui.palette import palette_commands
 from grpo_tui.tui.panels.base import Panel
 from grpo_tui.tui.panels.preflight import preview_lines
+from grpo_tui.tui.text import clean, line_width
 from tests.support.apps import Stage, failure, paused_after, stage, wait_for
 from tests.support.builders import T0, ScriptedRun
 from tests.tui.hostile import HOSTILE
@@ -368,11 +369,11 @@ async def test_hostile_text_and_small_screens_are_harmless(size: tuple[int, int]
 
 @pytest.mark.parametrize("width", [1, 2, 7, 40])
 def test_a_prompt_of_any_text_keeps_to_its_width(width: int) -> None:
+    """Seen to fail with: the text put in as it is."""
     pieces = tuple(PromptPiece(text=text, special=n % 2 == 0) for n, text in enumerate(HOSTILE))
     for line in preview_lines(pieces, width):
-        from grpo_tui.tui.text import line_width
-
         assert line_width(line) <= max(2, width)
+        assert all(clean(text) == text for text, _ in line)
 
 
 def test_a_check_that_ended_before_is_not_the_one_asked_for() -> None:
