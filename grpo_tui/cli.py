@@ -99,6 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     from grpo_tui.doctor_options import add_doctor
     from grpo_tui.export.options import add_export
     from grpo_tui.preferences.options import add_config
+    from grpo_tui.reverify_options import add_reverify
     from grpo_tui.reward_model.options import add_train_reward
     from grpo_tui.verify_options import add_verify
 
@@ -109,6 +110,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_settings(doctor)
     doctor.set_defaults(function=_doctor)
     add_verify(commands).set_defaults(function=_verify)
+    add_reverify(commands).set_defaults(function=_reverify)
     add_train_reward(commands).set_defaults(function=_train_reward)
     return parser
 
@@ -324,6 +326,12 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 def _verify(arguments: argparse.Namespace) -> int:
     from grpo_tui.verify import run
+
+    return run(arguments)
+
+
+def _reverify(arguments: argparse.Namespace) -> int:
+    from grpo_tui.reverify import run
 
     return run(arguments)
 

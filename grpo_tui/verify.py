@@ -43,6 +43,8 @@ def _run(arguments: argparse.Namespace) -> int:
         return _canaries(arguments)
     if arguments.reward:
         return _wrong_call("--reward goes with --canaries")
+    if arguments.cases is not None:
+        return _cases(arguments)
     if (arguments.response is None) != (arguments.gold is None):
         return _wrong_call("give both --gold and a response, or neither and JSON lines on stdin")
     if arguments.response is None and sys.stdin is None:
@@ -99,6 +101,38 @@ def _abandon(out: IO[str]) -> None:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, out.fileno())
         os.close(null)
+
+
+def _cases(arguments: argparse.Namespace) -> int:
+    """Regression cases against both readings; the exit code is 1 where one does not come out as it must."""
+    from rewards.cases import BadCase, complaint, read_cases
+
+    if arguments.response is not None or arguments.gold is not None:
+        return _wrong_call("--cases brings its own answers; leave --gold and the response away")
+    try:
+        with open(arguments.cases, encoding="utf-8") as file:  # noqa: PTH123 - a plain path from a person
+            cases = read_cases(file)
+    except (BadCase, UnicodeDecodeError) as problem:
+        return _complain(f"{arguments.cases}: {problem}", 1)
+    verifier = MathVerifier(
+        lenient=True, form=arguments.form, workers=arguments.jobs, deadline_s=arguments.timeout
+    )
+    try:
+        scores = verifier.score([case.sample for case in cases])
+    finally:
+        verifier.close()
+    failed = 0
+    for case, score in zip(cases, scores, strict=True):
+        fault = complaint(case, score)
+        failed += bool(fault)
+        if arguments.json:
+            record = {**record_of(case.id, score), "passes": not fault, "fault": fault}
+            sys.stdout.write(json.dumps(record) + "\n")
+        elif fault:
+            sys.stdout.write(f"{case.id}: {fault}\n    {score.explanation.sentence}\n")
+    if not arguments.json:
+        sys.stdout.write(f"{len(cases) - failed} of {len(cases)} cases come out as they must\n")
+    return 1 if failed else 0
 
 
 def _canaries(arguments: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ examples:
   grpo-tui verify < pairs.jsonl                            judge {"id","gold","response"} lines, in order
   grpo-tui verify --gold '3/4' 'so \\boxed{\\frac{6}{8}}'    judge one pair and explain
   grpo-tui verify --gold=-5 -- '-5'                        texts that begin with a dash
+  grpo-tui verify --cases runs/NAME/disputes.jsonl         run regression cases, e.g. disputed verdicts
   grpo-tui verify --canaries                               try adversarial answers on the math reward
   grpo-tui verify --canaries --reward math --reward my_module:my_reward=0.5
 """
@@ -57,6 +58,11 @@ def add_verify(commands: Any) -> argparse.ArgumentParser:
         "--timeout", type=_seconds, default=2.0, metavar="S", help="seconds for one comparison (default: 2)"
     )
     verify.add_argument("--json", action="store_true", help="one pair as a JSON record too")
+    verify.add_argument(
+        "--cases",
+        metavar="FILE",
+        help="JSON lines that say what each verdict must be; tells which do not come out so",
+    )
     verify.add_argument(
         "--canaries", action="store_true", help="what would a policy be paid for without solving the problem?"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 
@@ -85,6 +85,24 @@ class ProblemOrder:
         self._cache[key] = order
         while len(self._cache) > 4:
             self._cache.popitem(last=False)
+
+
+def with_stand_ins(indices: Sequence[int], away: Collection[int], substitutes: Sequence[int]) -> list[int]:
+    """Return a step's problems with others in the places of those that are left out; the rest keep their places.
+
+    A pure function of its arguments.
+
+    Args:
+        indices: the step's problems.
+        away: those that do not come.
+        substitutes: an order of all problems, from which the first that do come and are not in the step are taken;
+            where there are too few, some come twice.
+    """
+    present = {index for index in indices if index not in away}
+    able = [index for index in substitutes if index not in away]
+    fresh = [index for index in able if index not in present]
+    spare = iter(fresh + able * len(indices))
+    return [next(spare, index) if index in away else index for index in indices]
 
 
 def _put_off(order: Sequence[int], seen: set[int], num_first: int) -> list[int]:

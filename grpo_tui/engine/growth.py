@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from grpo_tui.engine.ordering import plan_of
 from grpo_tui.engine.rollout import Place, Rollout
 from grpo_tui.engine.trainer import Trainer
 from grpo_tui.events.records import GroupRecord
@@ -80,10 +81,13 @@ def _replace(trainer: Trainer, step: int, rollout: Rollout, dead: Sequence[Place
     number = (step - 1) * tries + rollout.num_tries + 1
     rollout.tried |= {place.prompt.problem.id for place in rollout.places}
     order = [trainer.prompts[i] for i in trainer.spare_order.for_step(number, len(trainer.prompts))]
-    fresh = [prompt for prompt in order if prompt.problem.id not in rollout.tried] or order
+    plan = plan_of(trainer, step)
+    able = [prompt for prompt in order if prompt.problem.id not in plan.away] or order
+    fresh = [prompt for prompt in able if prompt.problem.id not in rollout.tried] or able
+    size = trainer.config.sampling.group_size
     for place, prompt in zip(dead, fresh, strict=False):
         place.prompt, place.group = prompt, None
-        place.wanted, place.round = trainer.config.sampling.group_size, 0
+        place.wanted, place.round = plan.group_sizes.get(prompt.problem.id, size), 0
         place.replaced += 1
         rollout.num_resampled_groups += 1
     rollout.num_tries += 1

@@ -38,7 +38,7 @@ def inspect_completion(trainer: Trainer, request: InspectCompletion) -> None:
         raise ValueError(f"response {request.completion + 1} of step {request.step} has no tokens to look at")
     prompt = _prompt_of(trainer.prompts, group.problem)
     policy, temperature = trainer.policy, trainer.config.sampling.temperature
-    batch = _one_row(policy, prompt.token_ids, completion.token_ids_T)
+    batch = one_row(policy, prompt.token_ids, completion.token_ids_T)
     top = max(1, min(request.top, MAX_TOP))
     with torch.no_grad():
         now = score_tokens(policy.token_logits(batch), batch.completion_ids_B_T[0], temperature, top)
@@ -120,7 +120,8 @@ def _prompt_of(prompts: Sequence[Prompt], problem: ProblemRecord) -> Prompt:
     )
 
 
-def _one_row(policy: Policy, prompt_ids: tuple[int, ...], token_ids_T: IntArray) -> TokenBatch:
+def one_row(policy: Policy, prompt_ids: tuple[int, ...], token_ids_T: IntArray) -> TokenBatch:
+    """A prompt and tokens that follow it, as the batch of one row that the policy scores."""
     ids, mask = left_pad([prompt_ids], policy.pad_id, policy.device)
     tokens = torch.from_numpy(token_ids_T.astype(np.int64)).to(policy.device).unsqueeze(0)
     return TokenBatch(

@@ -79,24 +79,39 @@ def play_prompt(trainer: Trainer, request: Play) -> Prompt:
         ValueError: it does not fit the model, cannot be rendered, or its gold answer cannot be judged.
     """
     _check(request)
-    if request.answer and (complaint := trainer.reward.check_gold(request.answer)):
-        raise ValueError(f"the gold answer {request.answer!r:.80} cannot be judged: {complaint}")
     problem = Problem(
         id=f"play {request.id}",
         question=request.question,
         messages=({"role": "user", "content": request.question},),
         answer=request.answer,
     )
+    return prompt_for(trainer, problem, request.problem_id, request.max_tokens)
+
+
+def prompt_for(trainer: Trainer, problem: Problem, known_id: str, max_tokens: int) -> Prompt:
+    """A problem that somebody typed as a prompt, rendered as the run renders its own.
+
+    Args:
+        trainer: has the template, the rewards and the run's problems.
+        problem: as it was typed.
+        known_id: the run's problem that it was taken from, if any.
+        max_tokens: must fit behind it.
+
+    Raises:
+        ValueError: it does not fit the model, cannot be rendered, or its gold answer cannot be judged.
+    """
+    if problem.answer and (complaint := trainer.reward.check_gold(problem.answer)):
+        raise ValueError(f"the gold answer {problem.answer!r:.80} cannot be judged: {complaint}")
     # A question of the run brings what stands before it and beside it; one that was edited is a new problem.
-    known = {p.problem.id: p.problem for p in (*trainer.prompts, *trainer.held_out)}.get(request.problem_id)
-    if known is not None and known.question == request.question:
-        problem = replace(known, answer=request.answer)
+    known = {p.problem.id: p.problem for p in (*trainer.prompts, *trainer.held_out)}.get(known_id)
+    if known is not None and known.question == problem.question:
+        problem = replace(known, answer=problem.answer)
     try:
         rendered = render_prompt(problem, trainer.policy.tokenizer, trainer.config.data)
     except DataError as error:
         raise ValueError(str(error)) from error
     ids = tuple(encode_prompt(rendered, trainer.policy.tokenizer))
-    complaint = check_length(len(ids), request.max_tokens, trainer.policy.context_length)
+    complaint = check_length(len(ids), max_tokens, trainer.policy.context_length)
     if complaint:
         raise ValueError(f"{complaint}; lower the number of tokens, or shorten the prompt")
     return Prompt(problem=problem, text=rendered.text, token_ids=ids)

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from grpo_tui.data.order import with_stand_ins
 from grpo_tui.engine.control import Gate
+from grpo_tui.engine.ordering import plan_of
 from grpo_tui.engine.timing import Tally
 from grpo_tui.engine.trainer import Prompt, Trainer
 from grpo_tui.engine.watching import Following, Sampled
@@ -73,15 +75,26 @@ class Rollout:
 
 
 def next_prompts(trainer: Trainer, step: int) -> list[Prompt]:
-    """The prompts of a step: a pure function of the seed and the step."""
+    """The prompts of a step: a pure function of the seed, the step, and what was decided about single problems."""
     indices = trainer.order.for_step(step, trainer.config.sampling.prompts_per_step)
+    away = plan_of(trainer, step).away
+    if away:
+        left_out = {i for i, prompt in enumerate(trainer.prompts) if prompt.problem.id in away}
+        spare = trainer.spare_order.for_step(step, len(trainer.prompts))
+        indices = with_stand_ins(indices, left_out, spare)
     return [trainer.prompts[i] for i in indices]
 
 
 def begin_rollout(trainer: Trainer, prompts: Sequence[Prompt]) -> Rollout:
-    """A place for each prompt, with ``group_size`` completions wanted."""
+    """A place for each prompt, with ``group_size`` completions wanted, or the prompt's own number."""
     size = trainer.config.sampling.group_size
-    return Rollout(places=[Place(index=i, prompt=prompt, wanted=size) for i, prompt in enumerate(prompts)])
+    own = plan_of(trainer, trainer.finished_steps + 1).group_sizes
+    return Rollout(
+        places=[
+            Place(index=i, prompt=prompt, wanted=own.get(prompt.problem.id, size))
+            for i, prompt in enumerate(prompts)
+        ]
+    )
 
 
 def sample_groups(trainer: Trainer, step: int, rollout: Rollout, gate: Gate) -> None:

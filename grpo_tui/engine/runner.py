@@ -31,6 +31,9 @@ from grpo_tui.events.types import (
     LoadingStage,
     ModeChanged,
     Notice,
+    OrderChanged,
+    ProbePinned,
+    ProbeUnpinned,
     Progress,
     RunEnded,
     RunStarted,
@@ -195,6 +198,7 @@ class _Session:
         # Loaded as it began, then changed as it was changed: problems and reward are those of a run never left.
         replay_changes(trainer, self.changes, self.first_step)
         from grpo_tui.engine.checkpoint import load_checkpoint
+        from grpo_tui.engine.probes import take_up
         from grpo_tui.engine.snapshots import load_state, restore
 
         if newest.path is not None:
@@ -211,8 +215,13 @@ class _Session:
                 branches = [(branch.record, branch.last_step) for branch in reader.branches()]
                 changes = reader.all_settings_changes()
                 told = reader.last_event(BreakpointsChanged)
-            trainer.breaker.breakpoints = list(told.breakpoints) if told is not None else []
+                trainer.order_changes = [
+                    event for event in reader.events_of(OrderChanged) if isinstance(event, OrderChanged)
+                ]
+                pinned = reader.events_of(ProbePinned, ProbeUnpinned)
             trainer.history.adopt(branches, self.writer.branch, changes)
+            trainer.breaker.breakpoints = list(told.breakpoints) if told is not None else []
+            take_up(trainer, pinned)
         trainer.history.keep_in(self.run_dir / HISTORY)
 
     def evaluated(self, step: int) -> int | None:
@@ -247,6 +256,7 @@ class _Session:
         )
         trainer.heed = self.gate.heed
         trainer.checkpoints_dir = self.run_dir / "checkpoints"
+        trainer.run_dir = self.run_dir
         # If the disk refuses it, advance() runs into that again and says so.
         self.emit_if_possible(ModeChanged(time=time.time(), mode=Mode.RUNNING))
         left = False

@@ -16,6 +16,7 @@ from grpo_tui.engine.control import Gate
 from grpo_tui.engine.growth import plan_next_round
 from grpo_tui.engine.in_progress import StepInProgress, keep_what_still_holds
 from grpo_tui.engine.metrics import measure_step
+from grpo_tui.engine.probes import read_probes
 from grpo_tui.engine.profiling import profiled
 from grpo_tui.engine.receipt import emit_receipt, predictions, remember_update
 from grpo_tui.engine.report import emit_token_weights
@@ -90,6 +91,7 @@ def _run_step(trainer: Trainer, gate: Gate, step: int) -> StepMetrics:
     trainer.last_metrics = metrics
     trainer.emit(StepFinished(time=time.time(), metrics=metrics))
     trainer.history.finished(trainer, metrics.state_hash)
+    read_probes(trainer, gate)
     return metrics
 
 

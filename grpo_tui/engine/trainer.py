@@ -26,7 +26,15 @@ from grpo_tui.engine.timing import Tally
 from grpo_tui.engine.tuning import Tuning
 from grpo_tui.engine.watching import Watch
 from grpo_tui.events.records import DataRecord, GroupRecord, ProblemRecord, StepMetrics
-from grpo_tui.events.types import DataLoaded, Event, LoadingStage, ModelLoaded, Notice, Progress
+from grpo_tui.events.types import (
+    DataLoaded,
+    Event,
+    LoadingStage,
+    ModelLoaded,
+    Notice,
+    OrderChanged,
+    Progress,
+)
 from grpo_tui.generation.fast import make_sampler
 from grpo_tui.generation.types import Sampler
 from grpo_tui.policy.checkpointing import checkpointed_layers
@@ -41,7 +49,9 @@ if TYPE_CHECKING:
 
 if TYPE_CHECKING:
     from grpo_tui.engine.in_progress import StepInProgress
+    from grpo_tui.engine.probes import Probe
     from grpo_tui.engine.receipt import TakenUpdate
+    from grpo_tui.engine.reverify import Reverifying
 
 Emit = Callable[[Event], None]
 Report = Callable[[Progress], None]
@@ -116,6 +126,8 @@ class Trainer:
     """Most memory held in any step so far."""
     checkpoints_dir: Path | None = None
     """Where the run keeps its checkpoints; None for a trainer without a run folder."""
+    run_dir: Path | None = None
+    """The run's folder; None for a trainer without one."""
     heed: Callable[[], None] = field(default=lambda: None, repr=False)
     """Called by handlers of requests at every token: raises where the request is to be left."""
     watch: Watch = field(default_factory=Watch, repr=False)
@@ -130,6 +142,14 @@ class Trainer:
     """The last update, as a receipt needs it; None before the first."""
     history: History = field(default_factory=lambda: History(0))
     """Where the run stands among its branches, and the states it can go back to."""
+    order_changes: list[OrderChanged] = field(default_factory=list)
+    """Problems dropped, postponed, restored or given more answers, on whatever branch, oldest first."""
+    probes: dict[int, Probe] = field(default_factory=dict)
+    """Prompts that are read around updates, by number."""
+    last_probe: int = 0
+    """The highest number that a probe ever had."""
+    reverifying: Reverifying | None = None
+    """Recorded answers being judged again beside the training."""
     _closed: bool = field(default=False, repr=False)
 
     @classmethod
@@ -267,6 +287,8 @@ class Trainer:
         """Free worker processes, and let kept states reach the disk. Safe to call twice."""
         if not self._closed:
             self._closed = True
+            if self.reverifying is not None:
+                self.reverifying.close()
             self.history.close()
             self.reward.close()
             if self.tuning.waiting is not None and self.tuning.waiting.reward is not None:

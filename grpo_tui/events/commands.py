@@ -147,6 +147,104 @@ class Play(Request):
     changes_course: ClassVar[bool] = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinProbe(Request):
+    """Read a prompt around updates from now on; the training does not notice.
+
+    Answered by :class:`~grpo_tui.events.types.ProbePinned` and a first reading of the weights as they are.
+    """
+
+    question: str = ""
+    """The text of the prompt, under the run's template; empty where ``held_out`` says which."""
+    answer: str = ""
+    """Gold answer; empty: nothing is judged, and no log-prob of it read."""
+    problem_id: str = ""
+    """The problem of the run that the question was taken from, if any."""
+    held_out: int = 0
+    """The number of a held-out problem, from 1, instead of a text; -1: the first that is not pinned yet."""
+    every: int = 1
+    """Read after every so many steps."""
+    max_tokens: int = 0
+    """Longest answer; 0: as the run samples."""
+
+    changes_course: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class UnpinProbe(Request):
+    """Read a probe no more; its readings stay."""
+
+    probe: int
+
+    changes_course: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class DropPrompt(Request):
+    """Train on this problem no more. From the next step whose problems are not chosen yet another stands in its places."""
+
+    problem_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PostponePrompt(Request):
+    """Leave this problem out for some steps."""
+
+    problem_id: str
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class RestorePrompt(Request):
+    """Take a problem back as it was: into the order where it was dropped or postponed, and with the run's group size."""
+
+    problem_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswersForPrompt(Request):
+    """Sample so many answers for this problem, whatever the group size of the others."""
+
+    problem_id: str
+    group_size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DisputeVerdict(Request):
+    """Say that a verdict is wrong: it becomes a case for the verifier's tests. Nothing else changes."""
+
+    step: int
+    group: int
+    """Index of the group in its step."""
+    completion: int
+    """Index of the completion in its group."""
+    should_be: str
+    """``correct`` or ``wrong``."""
+    note: str = ""
+
+    changes_course: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReverifyAll(Request):
+    """Judge every recorded answer again under the rules in force; on a thread beside the training.
+
+    Answered by :class:`~grpo_tui.events.types.Reverified`. Nothing recorded changes.
+    """
+
+    changes: tuple[tuple[str, str], ...] = ()
+    """Other rules to judge by: ``(key, text)`` of ``reward`` settings, as ``--set`` takes them."""
+
+    changes_course: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class KeepReverified(Request):
+    """Store the verdicts of the last :class:`ReverifyAll` beside the recorded ones."""
+
+    changes_course: ClassVar[bool] = False
+
+
 @dataclass(frozen=True, slots=True)
 class Probe(Request):
     """Sample and score some prompts as training would, to know what awaits it; nothing of the training changes.

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
+from grpo_tui.events import order
 from grpo_tui.events.breakpoints import Breakpoint, Hit
+from grpo_tui.events.judgements import Flip
 from grpo_tui.events.lines import ROOT, ancestry, common_step, holder
+from grpo_tui.events.probes import ProbePoint, points
 from grpo_tui.events.records import (
     BranchRecord,
     DataRecord,
@@ -38,6 +41,7 @@ from grpo_tui.events.types import (
     ModeChanged,
     ModelLoaded,
     Notice,
+    OrderChanged,
     PhaseFinished,
     PhaseStarted,
     PlayEnded,
@@ -47,11 +51,15 @@ from grpo_tui.events.types import (
     PreflightEnded,
     PreflightStarted,
     PreviewComputed,
+    ProbePinned,
+    ProbesRead,
+    ProbeUnpinned,
     ProfileSaved,
     ReceiptComputed,
     ReferenceComputed,
     RequestFailed,
     ResponseForked,
+    Reverified,
     RunEnded,
     RunStarted,
     SettingsChanged,
@@ -62,6 +70,8 @@ from grpo_tui.events.types import (
     TrainerFailed,
     TwinComputed,
     UpdateChosen,
+    VerdictDisputed,
+    VerdictsRevised,
     WentTo,
     WhatIfComputed,
 )
@@ -78,6 +88,8 @@ RECENT_STEPS = 4
 LOG_LINES = 1000
 KEPT_PLAYS = 8
 """Plays of the Playground that stay in memory."""
+KEPT_TEXTS = 64
+"""Readings of probes whose texts stay in memory; of older ones, the numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +187,19 @@ class RunState:
     """The check that the engine is carrying out."""
     last_check: PreflightEnded | None = None
     """How the last check ended."""
+    probes: tuple[ProbePinned, ...] = ()
+    """Pinned prompts, in the order they were pinned."""
+    probes_read: tuple[ProbesRead, ...] = ()
+    """Readings on whatever branch, in the order they were made; the texts of old ones are left out."""
+    order_changes: tuple[OrderChanged, ...] = ()
+    """Problems dropped, postponed, restored or given more answers, on whatever branch, oldest first."""
+    disputes: tuple[VerdictDisputed, ...] = ()
+    reverified: Reverified | None = None
+    """The last judging anew; the run file keeps only what was stored of it."""
+    revised: Mapping[tuple[int, int, int, int], Flip] = field(default_factory=lambda: MappingProxyType({}))
+    """Second verdicts stored beside the recorded ones, by branch, step, group and completion."""
+    revised_rules: str = ""
+    """The rules that they are by."""
 
     @property
     def last_step(self) -> int:
@@ -210,6 +235,22 @@ class RunState:
     def tree(self) -> dict[int, BranchRecord]:
         """Branches by number."""
         return {record.branch: record for record in self.branches}
+
+    def probe_points(self, probe: int, last_step: int | None = None) -> tuple[ProbePoint, ...]:
+        """The readings of a probe on the present line, oldest first, up to a step."""
+        last = self.last_step if last_step is None else last_step
+        return points(probe, self.probes_read, self.tree, self.branch, last)
+
+    @property
+    def plan(self) -> order.PromptPlan:
+        """What was decided about single problems, as the next step to begin will have it."""
+        here = order.on_line(self.order_changes, self.tree, self.branch, self.last_step)
+        begun = self.current is not None
+        return order.plan_for(here, self.last_step + (2 if begun else 1))
+
+    def revised_verdict(self, step: int, group: int, completion: int) -> Flip | None:
+        """The second verdict of an answer of the present line, where one is stored that differs from the recorded."""
+        return self.revised.get((holder(self.tree, self.branch, step), step, group, completion))
 
     def detail(self, step: int) -> StepDetail | None:
         """The step's groups if they are in memory."""
@@ -658,6 +699,81 @@ def _fit_measured(state: RunState, event: FitMeasured) -> RunState:
     return replace(state, fit=event, log=_log(state, event, level, "pre-flight", message))
 
 
+def _probe_pinned(state: RunState, event: ProbePinned) -> RunState:
+    others = tuple(probe for probe in state.probes if probe.probe != event.probe)
+    often = "every step" if event.every == 1 else f"every {event.every} steps"
+    message = f"probe {event.probe} pinned, read {often}: {' '.join(event.problem.question.split())[:80]}"
+    return replace(state, probes=(*others, event), log=_log(state, event, "info", "probes", message))
+
+
+def _probe_unpinned(state: RunState, event: ProbeUnpinned) -> RunState:
+    left = tuple(probe for probe in state.probes if probe.probe != event.probe)
+    message = f"probe {event.probe} is read no more"
+    return replace(state, probes=left, log=_log(state, event, "info", "probes", message))
+
+
+def _probes_read(state: RunState, event: ProbesRead) -> RunState:
+    read = (*state.probes_read, event)
+    if len(read) > KEPT_TEXTS:
+        oldest = len(read) - KEPT_TEXTS - 1
+        read = (*read[:oldest], _without_texts(read[oldest]), *read[oldest + 1 :])
+    return replace(state, probes_read=read)
+
+
+def _without_texts(event: ProbesRead) -> ProbesRead:
+    readings = tuple(
+        replace(
+            reading,
+            greedy=replace(reading.greedy, text="", reason=""),
+            sample=replace(reading.sample, text="", reason=""),
+        )
+        for reading in event.readings
+    )
+    return replace(event, readings=readings)
+
+
+def _order_changed(state: RunState, event: OrderChanged) -> RunState:
+    name = " ".join(event.question.split())[:60] or event.problem_id
+    message = f"{name}: {order.describe(event)} from step {event.step} (by {event.by})"
+    return replace(
+        state,
+        order_changes=(*state.order_changes, event),
+        log=_log(state, event, "info", "order", message),
+    )
+
+
+def _disputed(state: RunState, event: VerdictDisputed) -> RunState:
+    where = f"step {event.step} g{event.group + 1}·r{event.completion + 1}"
+    message = (
+        f"{where}: verdict {event.was} disputed, should be {event.should_be}: {event.case} in {event.path}"
+    )
+    return replace(
+        state, disputes=(*state.disputes, event), log=_log(state, event, "info", "verifier", message)
+    )
+
+
+def _reverified(state: RunState, event: Reverified) -> RunState:
+    message = event.message or (
+        f"{event.num_answers} answers judged again under {event.rules}: {len(event.flips)} verdicts differ "
+        f"({event.seconds:.1f} s)"
+    )
+    return replace(
+        state,
+        reverified=event,
+        log=_log(state, event, "error" if event.message else "info", "verifier", message),
+    )
+
+
+def _revised(state: RunState, event: VerdictsRevised) -> RunState:
+    message = f"{len(event.flips)} verdicts under {event.rules} stored beside the recorded ones"
+    return replace(
+        state,
+        revised=MappingProxyType({flip.place: flip for flip in event.flips}),
+        revised_rules=event.rules,
+        log=_log(state, event, "info", "verifier", message),
+    )
+
+
 def _ended(state: RunState, event: RunEnded) -> RunState:
     mode = {"finished": Mode.FINISHED, "failed": Mode.FAILED}.get(event.reason, Mode.STOPPED)
     message = f"{event.reason} after step {event.finished_steps}"
@@ -703,6 +819,13 @@ _HANDLERS: dict[type[Event], Callable[[RunState, Any], RunState]] = {
     PreflightEnded: lambda state, event: replace(state, checking=None, last_check=event),
     WentTo: _went_to,
     BranchStarted: _branch_started,
+    ProbePinned: _probe_pinned,
+    ProbeUnpinned: _probe_unpinned,
+    ProbesRead: _probes_read,
+    OrderChanged: _order_changed,
+    VerdictDisputed: _disputed,
+    Reverified: _reverified,
+    VerdictsRevised: _revised,
     StatesKept: lambda state, event: replace(state, kept=event),
     PreviewComputed: lambda state, event: replace(state, preview=event.preview),
     WhatIfComputed: lambda state, event: replace(state, what_if=event.comparison),

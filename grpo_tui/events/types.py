@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from grpo_tui.events.breakpoints import Breakpoint, Hit
+from grpo_tui.events.judgements import Flip
 from grpo_tui.events.preflight import FitReport, ProbeReport
+from grpo_tui.events.probes import ProbeReading
 from grpo_tui.events.records import (
     DataRecord,
     EvalRecord,
@@ -386,6 +388,106 @@ class CommandObeyed(Event):
     step: int
     phase: str = ""
     visit: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbePinned(Event):
+    """A prompt is read around updates from now on."""
+
+    probe: int
+    """Its number in the run, from 1."""
+    problem: ProblemRecord
+    every: int
+    max_tokens: int
+    seed: int
+    """Of the streams of its sample: the same in every reading."""
+    temperature: float
+    """Of its sample; the greedy answer needs none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeUnpinned(Event):
+    """A probe is read no more."""
+
+    probe: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbesRead(Event):
+    """What the weights after ``step`` make of the pinned prompts that were due."""
+
+    step: int
+    branch: int
+    readings: tuple[ProbeReading, ...]
+    seconds: float
+    """What it cost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderChanged(Event):
+    """A problem comes no more, later, again, or with another number of answers.
+
+    Those of a line that were made up to a step are the order's state there (:mod:`grpo_tui.events.order`).
+    """
+
+    what: str
+    """``drop``, ``postpone``, ``restore`` or ``answers``."""
+    problem_id: str
+    question: str
+    step: int
+    """First step chosen under it."""
+    finished_steps: int
+    """Steps that were finished when it was made. Going back before them leaves it."""
+    branch: int = 0
+    until: int = 0
+    """The first step in which a postponed problem may come again."""
+    group_size: int = 0
+    """Answers sampled for it, where ``what`` is ``answers``."""
+    by: str = "you"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictDisputed(Event):
+    """Somebody said that a verdict is wrong, and it became a case in ``path``."""
+
+    step: int
+    branch: int
+    group: int
+    completion: int
+    was: str
+    """The verdict as it was recorded."""
+    should_be: str
+    """``correct`` or ``wrong``."""
+    case: str
+    """Id of the case."""
+    path: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reverified(Event):
+    """Every recorded answer was judged again; nothing is changed by that. A view, not part of the run.
+
+    Either ``flips`` is whole or ``message`` says why it is not.
+    """
+
+    rules: str
+    """What was judged by, a few words."""
+    num_answers: int
+    num_changed_rewards: int
+    """Answers whose reward is another, those with another verdict among them."""
+    flips: tuple[Flip, ...]
+    seconds: float
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictsRevised(Event):
+    """Verdicts under other rules, stored beside the recorded ones, which stay as they are."""
+
+    rules: str
+    num_answers: int
+    flips: tuple[Flip, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,12 +40,14 @@ from grpo_tui.events.types import (
     TokensWeighed,
     WentTo,
 )
-from grpo_tui.runs import lines, schema, search
+from grpo_tui.runs import lines, prompts, schema, search
+from grpo_tui.runs.answers import RecordedAnswer, answers_of
 from grpo_tui.runs.lines import Branch, Visit
 from grpo_tui.runs.lock import is_locked
 from grpo_tui.runs.query import Query
 from grpo_tui.runs.schema import RunFileError, clear_errors, os_error
 from grpo_tui.runs.search import SearchHit
+from grpo_tui.runs.triage import PromptHistory
 
 _E = TypeVar("_E", bound=Event)
 _V = TypeVar("_V")
@@ -248,6 +250,22 @@ class RunReader:
             )
             for step, index, size, correct, mean in rows
         )
+
+    def prompt_histories(self) -> tuple[PromptHistory, ...]:
+        """Every prompt's groups in finished steps, counted; abandoned futures are left out."""
+        with self._moment() as db:
+            return prompts.prompt_histories(db)
+
+    def recorded_answers(self, branch: int, step: int, max_tokens: int) -> list[RecordedAnswer]:
+        """The answers of a finished step as a reward reads them.
+
+        Args:
+            branch: of the step.
+            step: its number.
+            max_tokens: the limit that length rewards are told.
+        """
+        with self._moment() as db:
+            return list(answers_of(db, branch, step, max_tokens))
 
     def load_state(self) -> RunState:
         """The run as the fold of all its events: see :meth:`snapshot`."""

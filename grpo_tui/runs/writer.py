@@ -37,11 +37,16 @@ from grpo_tui.events.types import (
     GroupScored,
     ModeChanged,
     Notice,
+    OrderChanged,
     PhaseFinished,
     PhaseStarted,
     PlayEnded,
     PreflightEnded,
+    ProbePinned,
+    ProbesRead,
+    ProbeUnpinned,
     ReferenceComputed,
+    Reverified,
     RunEnded,
     RunStarted,
     SettingsChanged,
@@ -49,6 +54,8 @@ from grpo_tui.events.types import (
     StepStarted,
     TokensWeighed,
     TrainerFailed,
+    VerdictDisputed,
+    VerdictsRevised,
     WentTo,
 )
 from grpo_tui.runs import schema
@@ -69,11 +76,17 @@ PROMPT_EVENTS: tuple[type[Event], ...] = (
     PreflightEnded,
     WentTo,
     BranchStarted,
+    ProbePinned,
+    ProbeUnpinned,
+    ProbesRead,
+    OrderChanged,
+    VerdictDisputed,
+    VerdictsRevised,
     RunEnded,
 )
 """Written, with everything before them, as soon as they come."""
 
-UNRECORDED: tuple[type[Event], ...] = (CompletionInspected,)
+UNRECORDED: tuple[type[Event], ...] = (CompletionInspected, Reverified)
 """Answers to somebody who looked: no part of the run."""
 
 _GROUP_EVENTS = (GroupSampled, GroupScored, AdvantagesComputed, ReferenceComputed, TokensWeighed)

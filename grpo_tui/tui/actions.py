@@ -206,6 +206,20 @@ LOOK_ACTIONS = (
         "Put the selected problem into the Playground.",
     ),
     Action(
+        "look.pin",
+        "K,shift+k",
+        "app.pin_probe",
+        "pin as probe",
+        "Read the selected prompt around every update from now on (room 9).",
+    ),
+    Action(
+        "look.dispute",
+        "M,shift+m",
+        "app.dispute",
+        "verdict is wrong",
+        "Dispute the verdict of the selected response: it becomes a case for the verifier's tests.",
+    ),
+    Action(
         "look.zoom",
         "z",
         "screen.toggle_zoom",

@@ -293,6 +293,12 @@ class GrpoApp(App[int]):
         if action in travelling.ACTIONS:
             # In Tune the same keys are of settings: with none to take back they must not take back a step.
             return self.screen.id != "tune" and self.travelling.offers(action)
+        if action == "pin_probe":
+            return self._can_ask() and self.view is not None and self.view.group is not None
+        if action == "dispute":
+            from grpo_tui.tui.screens.dispute import disputable
+
+            return self._can_ask() and self.view is not None and disputable(self.view.completion)
         if action in ("copy_as", "export_step", "export_run"):
             return self.handing_out.offers(action)
         if action in ("pause", "resume", "step_once", "step_phase", "retry", "dismiss_failure"):
@@ -386,6 +392,34 @@ class GrpoApp(App[int]):
 
         form_of(self.view).take(self.view.group.problem)
         self.action_go_room("playground")
+
+    def _can_ask(self) -> bool:
+        view = self.view
+        return view is not None and not view.session.read_only and not view.over
+
+    def action_pin_probe(self) -> None:
+        """Pin the selected prompt."""
+        group = self.view.group if self.view is not None else None
+        if self.view is None or group is None:
+            return
+        from grpo_tui.events.commands import PinProbe
+
+        problem = group.problem
+        if self.view.ask(PinProbe(question=problem.question, answer=problem.answer, problem_id=problem.id)):
+            self.notify("pinned: it is read around every update; 9 shows it", markup=False, timeout=4)
+
+    def action_dispute(self) -> None:
+        """Say that the verdict of the selected response is wrong."""
+        view = self.view
+        if view is None or view.group is None or view.completion is None:
+            return
+        from grpo_tui.tui.screens.dispute import DisputeScreen
+
+        self.push_screen(DisputeScreen(view.shown_step, view.group, view.completion), self._disputed)
+
+    def _disputed(self, request: Command | None) -> None:
+        if request is not None:
+            self._ask(request)
 
     def action_show_help(self) -> None:
         """Open the help, about the focused panel first."""

@@ -54,6 +54,29 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
         "answers this prompt has had so far).",
     ),
     (
+        "probe",
+        "ln p of the gold = Σ log π(token | prompt, tokens before)",
+        "A pinned prompt that is read around updates: a greedy answer, a sample that draws the same random numbers each time, "
+        "and the log-prob of the gold answer straight after the prompt, at temperature 1. The training does not notice.",
+    ),
+    (
+        "expected odds",
+        "E[p^G + (1 − p)^G], p ~ Beta(k + ½, n − k + ½)",
+        "In the room of dead groups: the odds that the next group is dead, averaged over what k right answers of n, in the "
+        "prompt's last four groups, say of p. Never quite 0 or 1, because few answers prove little.",
+    ),
+    (
+        "disputed",
+        "",
+        "Somebody said that the verdict is wrong. It is a line of disputes.jsonl now, ready for the verifier's tests; "
+        "the reward of the step stays as it was.",
+    ),
+    (
+        "revised",
+        "",
+        "What other rules judged of a recorded answer, kept beside its verdict. The record itself is never rewritten.",
+    ),
+    (
         "ratio",
         "ρ = exp(log π − log π_old)",
         "How much likelier a token became since it was sampled. On the first gradient step ρ = 1.",

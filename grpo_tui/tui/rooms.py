@@ -102,6 +102,27 @@ ROOMS = (
         "grpo_tui.tui.screens.watch:WatchScreen",
     ),
     Room(
+        "probes",
+        "9",
+        "probes",
+        "Pinned prompts read around updates: greedy answer, fixed sample, log-prob of the gold answer.",
+        "grpo_tui.tui.screens.probes:ProbesScreen",
+    ),
+    Room(
+        "triage",
+        "H,shift+h",
+        "dead groups",
+        "Which prompts give dead groups, why, what they have cost, and one key for each remedy.",
+        "grpo_tui.tui.screens.triage:TriageScreen",
+    ),
+    Room(
+        "verdicts",
+        "V,shift+v",
+        "verdicts",
+        "Every recorded answer judged again: what flips under the rules in force or others; disputes.",
+        "grpo_tui.tui.screens.reverify:VerdictsScreen",
+    ),
+    Room(
         "log",
         "l,7",
         "log",

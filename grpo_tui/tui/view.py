@@ -108,6 +108,8 @@ class RunView:
         """What kind of recording this is; None for a live run."""
         self.play_form: PlayForm | None = None
         self.checks = Checks()
+        self.probe_row = 0
+        """Row of the probe looked at."""
         self.debug = ""
         """Shown in the header in the place of the model, while someone looks into the app itself."""
         self.inspections = Inspections(self)

@@ -14,8 +14,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rewards.base import Sample, Score, Verdict
+from rewards.cases import LabelledCase
 from rewards.math_verifier import MathVerifier
-from tests.rewards.case_files import LabelledCase, load_all
+from tests.rewards.case_files import load_all
 
 BATCH = 64
 MAX_RESPONSE = 4_000

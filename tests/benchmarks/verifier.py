@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rewards.base import Sample, Verdict
+from rewards.cases import LabelledCase, complaint
 from rewards.evident import judge_evident
 from rewards.judging import judge
 from rewards.math_verifier import MathVerifier
 from rewards.reading.parse import read
-from tests.rewards.case_files import LabelledCase, load_all
-from tests.rewards.run_cases import complaint, judge_cases
+from tests.rewards.case_files import load_all
+from tests.rewards.run_cases import judge_cases
 
 Judge = Callable[[str, str], bool]
 

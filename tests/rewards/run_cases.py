@@ -5,33 +5,19 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 
-from rewards import MathVerifier, Sample, Score, Verdict
-from tests.rewards.case_files import LabelledCase, load, stems
+from rewards import MathVerifier, Score
+from rewards.cases import LabelledCase, complaint
+from tests.rewards.case_files import load, stems
 
 
 def judge_cases(cases: list[LabelledCase]) -> list[Score]:
     """The score of every case by the lenient reading; each carries the strict one's opinion too."""
-    samples = [
-        Sample(problem_id=case.id, prompt=case.prompt, completion=case.response, gold=case.gold)
-        for case in cases
-    ]
+    samples = [case.sample for case in cases]
     verifier = MathVerifier(lenient=True)
     try:
         return verifier.score(samples)
     finally:
         verifier.close()
-
-
-def complaint(case: LabelledCase, score: Score) -> str:
-    """What is wrong with the score of ``case``, or an empty string."""
-    faults = []
-    if (score.verdict is Verdict.CORRECT) != case.correct or score.explanation.lenient != case.correct:
-        faults.append(f"correct should be {case.correct}")
-    if score.explanation.strict != case.strict:
-        faults.append(f"strict should be {case.strict}")
-    if case.verdict and score.verdict != case.verdict:
-        faults.append(f"verdict should be {case.verdict!r}, not {score.verdict.value!r}")
-    return "; ".join(faults)
 
 
 def main() -> int:

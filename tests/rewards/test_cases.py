@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from rewards import Score, Verdict
-from tests.rewards.case_files import LabelledCase, load, load_all, stems
-from tests.rewards.run_cases import complaint, judge_cases
+from rewards.cases import LabelledCase, complaint
+from tests.rewards.case_files import load, load_all, stems
+from tests.rewards.run_cases import judge_cases
 
 KNOWN: dict[str, str] = {
     "structures-065": "the last sentence says that there is no solution; only the strict phrases are read so",

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rewards.base import Sample, Score
+from rewards.cases import LabelledCase
 from rewards.comparing.near_miss import near_miss, near_miss_of_integers
 from rewards.evident import judge_evident
 from rewards.judging import judge
-from tests.rewards.case_files import LabelledCase, load, stems
+from tests.rewards.case_files import load, stems
 
 NUMBERS = st.one_of(
     st.integers(-2000, 2000),

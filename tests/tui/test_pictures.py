@@ -15,9 +15,12 @@ import pytest
 
 from grpo_tui.config.machine import Gpu
 from grpo_tui.runs.store import RunSummary
+from grpo_tui.runs.writer import RunWriter
+from grpo_tui.tui.panels.base import Panel
 from tests.support.apps import Stage, failure, paused_after, stage, wait_for
 from tests.support.builders import ScriptedRun
 from tests.support.looking import by_token, inspected
+from tests.support.probing import flip, reverified, story
 from tests.tui.test_preflight import before_step_1, done, open_room
 from tests.tui.test_tune import changed, edit, lines, tune, typed
 from tests.tui.test_welcome import MACHINE, front
@@ -161,3 +164,40 @@ async def test_tune(size: tuple[int, int], tmp_path: Path) -> None:
         await wait_for(lambda: "usual" in lines(it, "complaint"))
         await it.pilot.pause()
         check(f"tune-{size[0]}x{size[1]}", it.app.export_screenshot(title="grpo-tui"), tmp_path)
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)])
+async def test_probes(size: tuple[int, int], tmp_path: Path) -> None:
+    script = ScriptedRun()
+    events = [*paused_after(script, 20), *story(20)]
+    async with stage(events, size=size, script=script) as it:
+        it.view.look_at(11)
+        await it.press("9")
+        panel = it.app.screen.query_one("#probe", Panel)
+        await wait_for(lambda: "was wrong at step 10" in panel.plain)
+        check(f"probes-{size[0]}x{size[1]}", it.app.export_screenshot(title="grpo-tui"), tmp_path)
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)])
+async def test_triage(size: tuple[int, int], tmp_path: Path) -> None:
+    run_dir, script = tmp_path / "run", ScriptedRun()
+    with RunWriter.create(run_dir, "") as writer:
+        for event in ScriptedRun().whole(20):
+            writer.write(event)
+    async with stage(paused_after(script, 20), size=size, script=script, run_dir=run_dir) as it:
+        await it.press("H")
+        panel = it.app.screen.query_one("#outlook", Panel)
+        await wait_for(lambda: "dead odds" in panel.plain)
+        await it.settle()
+        check(f"triage-{size[0]}x{size[1]}", it.app.export_screenshot(title="grpo-tui"), tmp_path)
+
+
+async def test_verdicts(tmp_path: Path) -> None:
+    script = ScriptedRun()
+    flips = reverified(flip(3), flip(5, 2, 4), flip(9, 1, 0))
+    async with stage([*paused_after(script, 20), flips], size=(120, 40), script=script) as it:
+        await it.press("V")
+        panel = it.app.screen.query_one("#flips", Panel)
+        await wait_for(lambda: "3 verdicts differ" in panel.plain)
+        await it.settle()
+        check("verdicts-120x40", it.app.export_screenshot(title="grpo-tui"), tmp_path)

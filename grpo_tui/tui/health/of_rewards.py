@@ -69,7 +69,7 @@ def dead_groups(facts: Facts) -> Finding | None:
         evidence=evidence,
         advice=advice,
         knobs=knobs,
-        look="o sorts groups by signal; dead ones are marked ·" if level else "",
+        look="H lists the prompts, why each is dead, and what would help" if level else "",
     )
 
 

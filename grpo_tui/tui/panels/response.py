@@ -10,6 +10,7 @@ from textual.geometry import Size
 from grpo_tui.events.records import CompletionRecord
 from grpo_tui.tui.glyphs import VERDICTS, verdict_glyph
 from grpo_tui.tui.panels.base import Panel
+from grpo_tui.tui.second_opinions import opinions_key, second_opinions
 from grpo_tui.tui.text import LONGEST, Line, clean, compact, count, fit, number, wrap, wrapped
 from grpo_tui.tui.view import RunView
 from rewards.base import Explanation, Score, Span
@@ -122,8 +123,8 @@ class WhyPanel(Panel):
     HELP: ClassVar[str] = "Why the verifier judged so: what it found, how it read it, and which rule decided."
 
     def depends(self, view: RunView) -> tuple[object, ...]:
-        """The selected answer."""
-        return (view.completion,)
+        """The selected answer, and what was said of its verdict since."""
+        return (view.completion, *opinions_key(view))
 
     def build(self, view: RunView, size: Size) -> tuple[list[Line], int | None]:
         """The sentence first, then its parts as far as there is room."""
@@ -142,7 +143,7 @@ class WhyPanel(Panel):
             f"Why {where}  {glyph} {score.verdict.value}", f"reward {number(completion.reward, 2)}"
         )
         lines = wrapped(score.explanation.sentence, width, f"{role} bold")
-        for label, text, text_role in self._facts(completion, score):
+        for label, text, text_role in [*second_opinions(view), *self._facts(completion, score)]:
             rows = wrapped(text, max(4, width - 10), text_role) or [(("", ""),)]
             lines.append(((fit(label, 10), "dim"), *rows[0]))
             lines += [((" " * 10, ""), *row) for row in rows[1:]]

@@ -11,6 +11,7 @@ from grpo_tui.tui.glyphs import VERDICTS, verdict_glyph
 from grpo_tui.tui.group_facts import judging
 from grpo_tui.tui.panels.base import Panel
 from grpo_tui.tui.panels.response import pushed
+from grpo_tui.tui.second_opinions import opinions_key, second_opinions
 from grpo_tui.tui.text import Line, fit, number, wrapped
 from grpo_tui.tui.view import RunView
 from rewards.base import Score
@@ -66,8 +67,8 @@ class VerifierPanel(Panel):
     )
 
     def depends(self, view: RunView) -> tuple[object, ...]:
-        """The selected answer."""
-        return (view.completion,)
+        """The selected answer, and what was said of its verdict since."""
+        return (view.completion, *opinions_key(view))
 
     def build(self, view: RunView, size: Size) -> tuple[list[Line], int | None]:
         """The sentence and the numbered steps."""
@@ -83,6 +84,8 @@ class VerifierPanel(Panel):
         elapsed = f"{score.explanation.elapsed_ms:.1f} ms" if score.explanation.elapsed_ms else ""
         self.set_title(f"Verifier  {glyph} {score.verdict.value}", elapsed)
         lines = wrapped(score.explanation.sentence, width, f"{role} bold")
+        for label, text, text_role in second_opinions(view):
+            lines += _row(f"  {label}", text, text_role, width)
         for place, (label, text, text_role) in enumerate(verifier_steps(completion, score), 1):
             lines += _row(f"{place} {label}", text, text_role, width)
         for other in score.explanation.runner_ups:
