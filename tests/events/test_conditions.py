@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from grpo_tui.events.breakpoints import Breakpoint, check_breakpoint, find_hit, find_matches
 from grpo_tui.events.conditions import ConditionError, parse_condition
+from grpo_tui.events.measures import NAMES
 from grpo_tui.events.records import CompletionRecord, GroupRecord, Phase, ProblemRecord
 from rewards.base import Explanation, Score, Verdict
 from tests.events.builders import metrics
@@ -81,6 +83,9 @@ GROUPS = (
         ("entropy - 1 == 1", ["entropy = 2"]),
         ("2 > 1 and -1 < 0", [""]),
         ("any group: size", ["g1: size = 4", "g2: size = 2"]),
+        ("not not (dead > .9)", []),
+        ("- - 1 > 0 and - - -1 < 0", [""]),
+        (" or ".join(["(1 > 2)"] * 45), []),
     ],
 )
 def test_what_it_finds(text: str, found: list[str]) -> None:
@@ -220,3 +225,14 @@ def test_no_more_matches_are_told_than_can_be_read() -> None:
     many = tuple(group(i, answer(0, 0.0), answer(1, 0.0)) for i in range(100))
     assert len(find_matches(parse_condition("any group: dead"), many, None)) == 20
     assert len(find_matches(parse_condition("all group: dead"), many, None)) == 20
+
+
+def test_shares_are_of_what_is_judged_and_deviations_are_bessel_corrected() -> None:
+    """Seen to fail with: responses without a verdict counted in the share; N in the denominator."""
+    first, *rest = GROUPS[0].completions
+    waits = replace(GROUPS[0], completions=(replace(first, scores={}), *rest))
+    judged = [c for c in waits.completions if c.verdict is not None]
+    share = sum(c.verdict is Verdict.CORRECT for c in judged) / len(judged)
+    assert NAMES["group"]["accuracy"].read(waits) == pytest.approx(share)
+    rewards = [c.reward for c in GROUPS[0].completions]
+    assert NAMES["step"]["reward_std"].read(GROUPS[:1]) == pytest.approx(statistics.stdev(rewards))  # type: ignore[type-var]

@@ -9,6 +9,7 @@ import torch
 
 from grpo_tui.generation.drawing import Drawn
 from grpo_tui.generation.fast import LEAVE_AT, TOLERANCE, FastSampler, make_sampler
+from grpo_tui.generation.slab import SlabLayer
 from grpo_tui.generation.trusted import TrustedSampler
 from grpo_tui.generation.types import SampledTokens, SampleRequest, SamplingSettings, TokenTick
 from grpo_tui.policy.policy import Policy
@@ -260,3 +261,13 @@ def test_a_model_that_has_diverged_says_so(kind: type[TrustedSampler] | type[Fas
     next(iter(diverged.trainable_parameters().values())).data.fill_(float("nan"))
     with pytest.raises(FloatingPointError, match="it has diverged"):
         sampler.sample(REQUESTS, KINDS[0], lambda _tick: None)
+
+
+def test_a_slab_makes_room_for_all_that_comes_at_once() -> None:
+    """Seen to fail with: room doubled, however much is to be written."""
+    layer = SlabLayer(capacity=5000)
+    first, many = torch.randn(2, 1, 3, 4), torch.randn(2, 1, 1500, 4)
+    layer.update(first, first)
+    keys, values = layer.update(many, many)
+    assert torch.equal(keys, torch.cat([first, many], dim=2))
+    assert torch.equal(values, keys)
