@@ -229,10 +229,18 @@ def test_no_more_matches_are_told_than_can_be_read() -> None:
 
 def test_shares_are_of_what_is_judged_and_deviations_are_bessel_corrected() -> None:
     """Seen to fail with: responses without a verdict counted in the share; N in the denominator."""
-    first, *rest = GROUPS[0].completions
-    waits = replace(GROUPS[0], completions=(replace(first, scores={}), *rest))
+    *rest, last = GROUPS[0].completions
+    waits = replace(GROUPS[0], completions=(*rest, replace(last, scores={})))
     judged = [c for c in waits.completions if c.verdict is not None]
     share = sum(c.verdict is Verdict.CORRECT for c in judged) / len(judged)
+    assert share > 0
     assert NAMES["group"]["accuracy"].read(waits) == pytest.approx(share)
     rewards = [c.reward for c in GROUPS[0].completions]
     assert NAMES["step"]["reward_std"].read(GROUPS[:1]) == pytest.approx(statistics.stdev(rewards))  # type: ignore[type-var]
+
+
+def test_unique_counts_texts() -> None:
+    """Seen to fail with: responses counted."""
+    first, second, *rest = GROUPS[0].completions
+    twice = replace(GROUPS[0], completions=(first, replace(second, text=first.text), *rest))
+    assert NAMES["group"]["unique"].read(twice) == len(GROUPS[0].completions) - 1
