@@ -58,3 +58,14 @@ def test_other_activations_are_refused() -> None:
     twin.model.config.hidden_act = "gelu"
     with pytest.raises(ValueError, match="gelu"):
         Straight(twin)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"), [("sliding_window", 6, "window"), ("k_norm", None, "alone")]
+)
+def test_other_kinds_of_attention_are_refused(name: str, value: int | None, says: str) -> None:
+    """Seen to fail with: a window taken for no window."""
+    twin = Twin(tiny_policy("qwen3"), attention.NAME)
+    setattr(twin.model.model.layers[1].self_attn, name, value)
+    with pytest.raises(ValueError, match=says):
+        Straight(twin)
