@@ -344,6 +344,57 @@ PLAY_ACTIONS = (
 )
 """Of the Playground alone."""
 
+UPDATE_ACTIONS = (
+    Action("update.next", "right", "screen.turn_page(1)", "page", "The next page.", "← →", True),
+    Action("update.previous", "left", "screen.turn_page(-1)", "page before", "The page before."),
+    Action(
+        "update.compute",
+        "g",
+        "screen.compute",
+        "compute",
+        "Compute the page shown; nothing of the training changes.",
+        footer=True,
+    ),
+    Action("update.down", "j,down", "screen.move_row(1)", "row", "Select the next row.", "j/k", True),
+    Action("update.up", "k,up", "screen.move_row(-1)", "row before", "Select the row before."),
+    Action(
+        "update.open", "enter", "screen.open_row", "open", "Open the response under the cursor.", footer=True
+    ),
+    Action(
+        "update.use",
+        "w",
+        "screen.use_row",
+        "use",
+        "What-if: go on with this loss from the next step. Twin: take this update, and no other, so.",
+        footer=True,
+    ),
+    Action(
+        "update.mark",
+        "m",
+        "screen.toggle_mark",
+        "twin",
+        "What-if: try this loss as a twin, or not.",
+        footer=True,
+    ),
+    Action(
+        "update.after",
+        "a",
+        "screen.toggle_after",
+        "after/now",
+        "What-if: look from where one update would lead, so that clips have something to act on.",
+        footer=True,
+    ),
+    Action(
+        "update.probes",
+        "b",
+        "screen.toggle_probes",
+        "probes",
+        "Twin: answer held-out problems after each, or not.",
+        footer=True,
+    ),
+)
+"""Of the Update room alone."""
+
 OUT_ACTIONS = (
     Action(
         "out.copy",
@@ -505,7 +556,15 @@ APP_ACTIONS = (
 
 REGISTRY = (*RUN_ACTIONS, *TRAVEL_ACTIONS, *LOOK_ACTIONS, *OUT_ACTIONS, *APP_ACTIONS)
 """Every action but those of rooms (:data:`grpo_tui.tui.rooms.ROOM_ACTIONS`) and of single screens."""
-EVERY = (*REGISTRY, *LIVE_ACTIONS, *ZOOM_ACTIONS, *PLAY_ACTIONS, *TUNE_ACTIONS, *PREFLIGHT_ACTIONS)
+EVERY = (
+    *REGISTRY,
+    *LIVE_ACTIONS,
+    *ZOOM_ACTIONS,
+    *PLAY_ACTIONS,
+    *TUNE_ACTIONS,
+    *PREFLIGHT_ACTIONS,
+    *UPDATE_ACTIONS,
+)
 """With those that rooms have alone."""
 _BY_ID = {action.id: action for action in EVERY}
 

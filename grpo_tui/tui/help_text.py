@@ -178,6 +178,29 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
         "progress where nothing of it has read the setting yet (lr before the update, say), else from the next.",
     ),
     (
+        "preview",
+        "Δℓ ≈ d · ∇ℓ, part = g_i · g / ‖g‖²",
+        "Room 8, paused before an update: d is the step that the update would really move the adapter by, taken and put back; "
+        "g its gradient before the norm is clipped, g_i one answer's part of it. All parts sum to 100%.",
+    ),
+    (
+        "what-if",
+        "cos = g_a · g_b / (‖g_a‖ ‖g_b‖)",
+        "The same batch under other losses. At the weights that sampled every ratio is 1, so that clips cannot differ; after one "
+        "update (a) they can.",
+    ),
+    (
+        "receipt",
+        "Δlogp = log π_new(answer) − log π_old(answer)",
+        "After an update: whether each answer moved the way its advantage asked. run.receipts makes one of every update.",
+    ),
+    (
+        "mismatch",
+        "sampler's ℓ − update's ℓ, same weights",
+        "Both should agree to rounding. Each way from one to the other (cache, folded adapter, lean layers, dropout, dtype) is "
+        "walked by itself and measured.",
+    ),
+    (
         "phases",
         "problems → sample → score → advantages → reference → update → emit",
         "The seven calls of one step. The engine can stop between any two of them; . runs just one.",

@@ -95,6 +95,13 @@ ROOMS = (
         "grpo_tui.tui.screens.playground:PlaygroundScreen",
     ),
     Room(
+        "update",
+        "8",
+        "update",
+        "What this update will do, would do under other settings, and did: preview, what-if, receipt, twins.",
+        "grpo_tui.tui.screens.update:UpdateScreen",
+    ),
+    Room(
         "watch",
         "v",
         "watch",

@@ -49,6 +49,7 @@ from grpo_tui.tui.playing import PlayForm
 from grpo_tui.tui.session import FOLLOWING, Opened, Recorded, Session, Watched
 from grpo_tui.tui.text import clean
 from grpo_tui.tui.tokens import counterparts
+from grpo_tui.tui.updating import UpdateDesk
 
 if TYPE_CHECKING:
     from grpo_tui.runs.reader import PastGroup
@@ -110,6 +111,8 @@ class RunView:
         self.checks = Checks()
         self.probe_row = 0
         """Row of the probe looked at."""
+        self.update_desk: UpdateDesk | None = None
+        """What the Update room remembers."""
         self.debug = ""
         """Shown in the header in the place of the model, while someone looks into the app itself."""
         self.inspections = Inspections(self)

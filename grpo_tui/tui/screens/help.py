@@ -21,6 +21,7 @@ from grpo_tui.tui.actions import (
     PLAY_ACTIONS,
     RUN_ACTIONS,
     TUNE_ACTIONS,
+    UPDATE_ACTIONS,
     ZOOM_ACTIONS,
     Action,
 )
@@ -175,6 +176,7 @@ def sections(
         keys("Group and Response", ZOOM_ACTIONS),
         keys("Tune", TUNE_ACTIONS),
         keys("Playground", PLAY_ACTIONS),
+        keys("Update", UPDATE_ACTIONS),
         keys("Rooms", ROOM_ACTIONS),
         keys("Hand out", OUT_ACTIONS),
         keys("App", APP_ACTIONS),
