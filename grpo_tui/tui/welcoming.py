@@ -48,6 +48,8 @@ def rows(
     runs: Sequence[RunSummary] | None,
     survey: Survey | None,
     chosen: str,
+    *,
+    airy: bool = True,
 ) -> list[Row]:
     """All rows: presets, recent runs, models.
 
@@ -56,10 +58,12 @@ def rows(
         runs: found on disk; None while they are looked for.
         survey: of the machine; None while it is made.
         chosen: source of the model that takes the place of the presets'.
+        airy: an empty row before each heading.
     """
+    gap = [_BLANK] if airy else []
     made: list[Row] = [(_heading("New run", "a preset: model, problems and settings"), None)]
     made += [(_preset_line(name, width), Choice(preset=name)) for name in PRESETS]
-    made += [_BLANK, (_heading("Recent runs", ""), None)]
+    made += [*gap, (_heading("Recent runs", ""), None)]
     if runs is None:
         made.append((_note("looking…"), None))
     elif not runs:
@@ -67,7 +71,7 @@ def rows(
     made += [(_run_line(run, width), Choice(run=run)) for run in (runs or ())[:MAX_RUNS]]
     if runs and len(runs) > MAX_RUNS:
         made.append((_note(f"{len(runs) - MAX_RUNS} older ones: o opens a run by its path"), None))
-    made += [_BLANK, (_heading("Models on this machine", "Enter takes one for the preset"), None)]
+    made += [*gap, (_heading("Models on this machine", "Enter takes one for the preset"), None)]
     if survey is None:
         made.append((_note("looking…"), None))
     elif not survey.models:

@@ -30,12 +30,12 @@ ANY_KEYS = "nnpjkjkog[[]Lhv"
 
 
 def measure_start(cwd: Path) -> tuple[float, float]:
-    """Seconds from launch to the first paint, and to the first scored group after Enter."""
+    """Seconds from launch to the first paint, and to the first scored group of a run started with r."""
     terminal = Terminal([], cwd=cwd)
     try:
         terminal.wait_for(lambda text: "New run" in text, 20)
         paint = terminal.seconds
-        terminal.send("\r")
+        terminal.send("r")
         terminal.wait_for(lambda text: re.search(r"[✓✗≈ø?]{8}", text), 120)
         return paint, terminal.seconds
     finally:
@@ -155,7 +155,7 @@ def main() -> None:
             starts = [measure_start(cwd) for _ in range(3)]
             paint, scored = (statistics.median(s[i] for s in starts) for i in (0, 1))
             print(f"first paint         {paint:7.2f} s   (3 launches, median)")
-            print(f"first scored group  {scored:7.2f} s   (Enter at first paint)")
+            print(f"first scored group  {scored:7.2f} s   (r at first paint)")
         keys, gap = measure_keys(cwd, options.keys, [*base, "--set", "run.steps=4000"])
         p95 = percentile(keys, 0.95)
         print(

@@ -93,7 +93,7 @@ def test_two_days_with_a_tiny_run(terminal: Terminal, tmp_path: Path) -> None:
     terminal.press("Enter")
     terminal.wait(r"New run")
     terminal.wait(r"none yet")
-    terminal.press("p")
+    terminal.press("Enter")
     terminal.wait(r"PAUSED")
     terminal.press("s")
     terminal.wait(r"step 1/40.*PAUSED|1/40 ‖ PAUSED")

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 TYPING_SECONDS = 0.25
 """After this long without a key the model that was typed is looked for."""
 LOOKING = "looking for it…"
+AIRY_ROWS = 14
+"""With fewer rows the list has no empty ones, so that the newest run is in sight at 80x24."""
 INPUTS = (
     ("model", "Model", "hub id, folder, .gguf"),
     ("data", "Problems", "file or data set name"),
@@ -204,7 +206,8 @@ class WelcomeScreen(Screen[None]):
         view = self.query_one("#choices", LinesView)
         width = max(20, view.scrollable_content_region.width)
         model, _ = self._typed()
-        self._rows = rows(width, self._all_runs, self._survey, model)
+        airy = view.scrollable_content_region.height >= AIRY_ROWS
+        self._rows = rows(width, self._all_runs, self._survey, model, airy=airy)
         keys = [choice.key if choice is not None else "" for _, choice in self._rows]
         if self._choice.key not in keys:
             self._choice = Choice(preset=self._preset)
