@@ -21,6 +21,7 @@ examples:
   grpo-tui                                      open the app; Enter trains the bundled tiny model
   grpo-tui run --preset gsm8k --set lr=1e-5     open the app on a run, paused before step 1
   grpo-tui train --preset tiny --steps 60       train without a screen
+  grpo-tui train --break 'any group: dead'      save and stop before an update for which this holds
   grpo-tui train --preset gsm8k --set data.source=train.jsonl --set model.source=model.gguf --json
   grpo-tui resume runs/NAME                     go on where a run stopped
   grpo-tui view runs/NAME                       look at a run, finished or running; nothing is trained
@@ -67,11 +68,13 @@ def build_parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="open the app on a run, paused before step 1")
     _add_run_options(run)
     _add_profile(run)
+    _add_breaks(run, "the app stops there, before the update is applied")
     run.set_defaults(function=_run)
 
     train = commands.add_parser("train", help="train without a screen")
     _add_run_options(train)
     _add_profile(train)
+    _add_breaks(train, "the run is saved and left there; resume goes on")
     train.add_argument("--steps", type=int, metavar="N", help="steps to train; short for --set run.steps=N")
     train.add_argument("--json", action="store_true", help="one JSON object a step on stdout")
     train.set_defaults(function=_train)
@@ -177,6 +180,47 @@ def _step_range(text: str) -> tuple[int, int]:
     return first, last
 
 
+def _add_breaks(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument(
+        "--break",
+        action="append",
+        default=[],
+        metavar="COND",
+        dest="breaks",
+        help=f"stop where this holds of a step, e.g. 'any group: sd == 0', or 'before update': {what}".replace(
+            "%", "%%"
+        ),
+    )
+
+
+def _requests(arguments: argparse.Namespace, run_dir: Path) -> tuple[Request, ...]:
+    """What is asked of the engine before the first step."""
+    return (*_break_requests(arguments), *_profile_requests(arguments, run_dir))
+
+
+def _break_requests(arguments: argparse.Namespace) -> tuple[Request, ...]:
+    """The breakpoints of the command line.
+
+    Raises:
+        ConfigError: one that cannot be read, with the column.
+    """
+    from grpo_tui.config.errors import ConfigError
+    from grpo_tui.events.breakpoints import read_breakpoint
+    from grpo_tui.events.commands import SetBreakpoint
+    from grpo_tui.events.conditions import ConditionError
+
+    requests = []
+    for text in arguments.breaks:
+        if not text.strip():
+            raise ConfigError("--break", "", "a condition or a phase is missing, e.g. 'any group: sd == 0'")
+        try:
+            read = read_breakpoint(text)
+        except ConditionError as error:
+            raise ConfigError(f"--break '{text}'", "", str(error)) from None
+        requests.append(SetBreakpoint(condition=read.condition, phase=read.phase or "", after=read.after))
+    return tuple(requests)
+
+
 def _profile_requests(arguments: argparse.Namespace, run_dir: Path) -> tuple[Request, ...]:
     from grpo_tui.events.commands import ProfileSteps
 
@@ -233,6 +277,7 @@ def _welcome(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     config = _config(arguments)
+    _break_requests(arguments)
     from grpo_tui.tui.app import run_app
 
     run_dir = _run_dir(arguments, config)
@@ -241,16 +286,17 @@ def _run(arguments: argparse.Namespace) -> int:
         preferences=_preferences(arguments),
         run_dir=run_dir,
         paused=True,
-        requests=_profile_requests(arguments, run_dir),
+        requests=_requests(arguments, run_dir),
     )
 
 
 def _train(arguments: argparse.Namespace) -> int:
     config = _config(arguments)
+    _break_requests(arguments)
     from grpo_tui.console import train
 
     run_dir = _run_dir(arguments, config)
-    requests = _profile_requests(arguments, run_dir)
+    requests = _requests(arguments, run_dir)
     return train(config, run_dir, resume=False, as_json=arguments.json, requests=requests)
 
 

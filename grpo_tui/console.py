@@ -19,13 +19,16 @@ from grpo_tui.config.schema import RunConfig
 from grpo_tui.engine.advice import USER_ERRORS
 from grpo_tui.engine.control import Control
 from grpo_tui.engine.runner import run_session
-from grpo_tui.events.commands import Request, Stop
-from grpo_tui.events.records import EvalRecord, StepMetrics
+from grpo_tui.events.breakpoints import Hit
+from grpo_tui.events.commands import Request, Resume, Stop
+from grpo_tui.events.records import EvalRecord, Mode, StepMetrics
 from grpo_tui.events.types import (
+    BreakpointHit,
     DataLoaded,
     EvalFinished,
     Event,
     LoadingStage,
+    ModeChanged,
     ModelLoaded,
     Notice,
     ProfileSaved,
@@ -35,7 +38,9 @@ from grpo_tui.events.types import (
     StepFinished,
     StepStarted,
     TrainerFailed,
+    WentTo,
 )
+from grpo_tui.visible import clean
 
 EXIT_FAILED, EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
 
@@ -45,29 +50,84 @@ def train(
 ) -> int:
     """Run to the end, and give the exit code. Ctrl-C saves and stops; a second one stops at once.
 
-    ``requests`` are carried out before the first step.
+    ``requests`` are carried out before the first step. At a breakpoint the run is saved and left: exit code 0. The step
+    in progress is not kept; a resumed run takes it again with the same tokens, past what had stopped it.
     """
     control = Control(start_paused=False)
     for request in requests:
         control.send(request)
     display = JsonDisplay(on_closed=lambda: control.send(Stop())) if as_json else LineDisplay()
+    breaks = Breaks(control, hits_of_step_in_progress(run_dir) if resume else frozenset())
+
+    def emit(event: Event) -> None:
+        display.emit(event)
+        breaks.take(event)
+
     with _signals(control) as received, display:
         ended = run_session(
             config,
             run_dir=run_dir,
             resume=resume,
             control=control,
-            emit=display.emit,
+            emit=emit,
             progress=display.progress,
             wait_on_failure=False,
         )
     if ended.reason == "failed":
         return EXIT_USER_ERROR if display.failed_with in USER_ERRORS else EXIT_FAILED
+    if breaks.hit is not None:
+        say(clean(str(breaks.hit)))
     say(f"run saved in {run_dir} after step {ended.finished_steps}")
+    if breaks.hit is not None and not received:
+        say(
+            f"continue with: grpo-tui resume {run_dir} --headless, past it; without --headless, to look and change"
+        )
+        return 0
     if ended.reason == "stopped":
         say(f"continue with: grpo-tui resume {run_dir} --headless")
         return EXIT_TERMINATED if signal.SIGTERM in received else EXIT_INTERRUPTED
     return 0
+
+
+class Breaks:
+    """Leaves the run where a breakpoint stops it, but for those that have stopped this step before.
+
+    Args:
+        control: of the run.
+        passed: (step, number of the breakpoint) that are gone past.
+    """
+
+    def __init__(self, control: Control, passed: frozenset[tuple[int, int]]) -> None:
+        self._control, self._passed = control, passed
+        self._passing = False
+        self.hit: Hit | None = None
+        """What the run was left for."""
+
+    def take(self, event: Event) -> None:
+        """See whether an event stops the run."""
+        if isinstance(event, BreakpointHit):
+            self._passing = (event.hit.step, event.hit.breakpoint.id) in self._passed
+            if not self._passing:
+                self.hit = event.hit
+                self._control.send(Stop())
+        elif isinstance(event, ModeChanged) and event.mode is Mode.PAUSED and self._passing:
+            self._passing = False
+            self._control.send(Resume())
+
+
+def hits_of_step_in_progress(run_dir: Path) -> frozenset[tuple[int, int]]:
+    """What had stopped the step that a run was left in: (step, number of the breakpoint)."""
+    from grpo_tui.runs.reader import RunReader
+
+    with RunReader(run_dir) as reader:
+        step, events = reader.last_step() + 1, reader.events_of(RunStarted, WentTo, BreakpointHit)
+    found: set[tuple[int, int]] = set()
+    for event in events:
+        if not isinstance(event, BreakpointHit):
+            found.clear()
+        elif event.hit.step == step:
+            found.add((step, event.hit.breakpoint.id))
+    return frozenset(found)
 
 
 def say(text: str) -> None:

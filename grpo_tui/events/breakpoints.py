@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from grpo_tui.events.conditions import Condition, Name, holds, parse_condition
-from grpo_tui.events.measures import NAMES
+from grpo_tui.events.conditions import Condition, ConditionError, Name, holds, parse_condition
+from grpo_tui.events.measures import NAMES, nearest
 from grpo_tui.events.records import GroupRecord, Phase, StepMetrics
 
 CONDITIONS_AT = (Phase.ADVANTAGES, Phase.REFERENCE, Phase.UPDATE)
@@ -45,6 +45,25 @@ class Hit:
     phase: Phase
     """Before which phase the engine stands."""
     matches: tuple[Match, ...] = ()
+
+    @property
+    def where(self) -> str:
+        """``before UPDATE of step 47``."""
+        if self.breakpoint.after and self.breakpoint.phase is not None:
+            return f"after {self.breakpoint.phase.upper()} of step {self.step}"
+        return f"before {self.phase.upper()} of step {self.step}"
+
+    @property
+    def found(self) -> str:
+        """What matched, the first of it in numbers; empty for a plain stop at a phase."""
+        if not self.matches:
+            return ""
+        more = len(self.matches) - 1
+        least = "at least " if len(self.matches) == MAX_MATCHES else ""
+        return f"{self.matches[0].sentence}{f' (+{least}{more} more)' if more else ''}"
+
+    def __str__(self) -> str:
+        return f"stopped {self.where} by '{self.breakpoint}'{': ' if self.found else ''}{self.found}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +176,28 @@ def _place(group: int | None, completion: int | None) -> str:
     if group is None:
         return ""
     return f"g{group + 1}: " if completion is None else f"g{group + 1}·r{completion + 1}: "
+
+
+def read_breakpoint(text: str) -> Breakpoint:
+    """A breakpoint as a person writes one: ``before update``, ``after sample``, or a condition. Its id is 0.
+
+    Raises:
+        ConditionError: at the column where reading failed, with what was expected.
+    """
+    body = text.strip()
+    when, _, name = body.partition(" ")
+    if when not in ("before", "after"):
+        return Breakpoint(id=0, condition=parse_condition(text).text)
+    column = len(text) - len(text.lstrip()) + len(body) - len(name.strip())
+    phases = [phase for phase in Phase if when == "after" or phase is not Phase.EMIT]
+    for phase in phases:
+        if name.strip() == phase:
+            return Breakpoint(id=0, phase=phase, after=when == "after")
+    if name.strip() == Phase.EMIT:
+        raise ConditionError(column, "emit follows the update at once: stop after update instead")
+    raise ConditionError(
+        column, f"expected a phase after {when} ({', '.join(phases)}){nearest(name.strip(), phases)}"
+    )
 
 
 def check_breakpoint(breakpoint: Breakpoint) -> None:

@@ -585,7 +585,10 @@ def _data_loaded(state: RunState, event: DataLoaded) -> RunState:
 
 def _failed(state: RunState, event: TrainerFailed) -> RunState:
     message = f"step {event.step}: {event.kind}: {event.message}"
-    return replace(state, failure=event, mode=Mode.FAILED, log=_log(state, event, "error", "engine", message))
+    acts = tuple(a for a in state.acts if a.step <= state.last_step)  # the step is taken again without them
+    return replace(
+        state, failure=event, mode=Mode.FAILED, acts=acts, log=_log(state, event, "error", "engine", message)
+    )
 
 
 def _breakpoint_hit(state: RunState, event: BreakpointHit) -> RunState:

@@ -48,6 +48,15 @@ def _metrics(arguments: argparse.Namespace) -> tuple[str, Path]:
     return f"{write_metrics(arguments.run, out, replace=arguments.force)} steps", out
 
 
+def _acts(arguments: argparse.Namespace) -> tuple[str, Path]:
+    from grpo_tui.export.acts import acts_as_json
+
+    out = _place(arguments, "acts.jsonl")
+    rows = acts_as_json(arguments.run, step=arguments.step)
+    write_text(out, "".join(f"{row}\n" for row in rows), replace=arguments.force)
+    return f"{len(rows)} acts", out
+
+
 def _adapter(arguments: argparse.Namespace) -> tuple[str, Path]:
     from grpo_tui.export.adapter import find_checkpoint, write_adapter
 
@@ -123,6 +132,7 @@ def _tell(text: str) -> None:
 _WRITERS = {
     "completions": _completions,
     "metrics": _metrics,
+    "acts": _acts,
     "adapter": _adapter,
     "merged": _merged,
     "trl-script": _trl_script,

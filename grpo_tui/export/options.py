@@ -9,6 +9,7 @@ from typing import Any
 KINDS = {
     "completions": "Parquet, one row per answer: prompt, text, verdict, reward and its parts, advantage, kl_ref, …",
     "metrics": "Parquet, one row per step, held-out accuracy beside it",
+    "acts": "JSON lines: what was changed by hand, on which step, by whom and why, and whether it was taken back",
     "adapter": "the newest (or --step's) LoRA adapter as a folder for PEFT",
     "merged": "base and adapter as one model: safetensors and tokenizer",
     "trl-script": "the same run as a script for TRL's GRPOTrainer; what it cannot do is said in comments",

@@ -97,6 +97,7 @@ def completion_row(step: int, group: GroupRecord, completion: CompletionRecord) 
         "entropy_mean": _mean(completion.entropies_T),
         "dead": group.degenerate,
         "round": completion.round,
+        "excluded": completion.excluded,
     }
     return row | {f"component_{_plain(name)}": score.value for name, score in completion.scores.items()}
 

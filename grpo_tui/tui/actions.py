@@ -19,6 +19,7 @@ KEY_NAMES = {
     "right_square_bracket": "]",
     "question_mark": "?",
     "slash": "/",
+    "plus": "+",
     "backspace": "Bksp",
 }
 
@@ -229,6 +230,77 @@ LOOK_ACTIONS = (
     ),
 )
 
+ACT_ACTIONS = (
+    Action(
+        "act.verdict",
+        "O,shift+o",
+        "screen.override_verdict",
+        "verdict",
+        "The verdict on the selected response is wrong: say what it should be, before the update uses it.",
+        "O",
+        True,
+    ),
+    Action(
+        "act.exclude",
+        "x",
+        "screen.exclude",
+        "keep out",
+        "Keep the selected response out of this update, or take it in again.",
+        footer=True,
+    ),
+    Action(
+        "act.exclude_group",
+        "X,shift+x",
+        "screen.exclude_group",
+        "keep group out",
+        "Keep the selected group out of this update, or take it in again.",
+        "X",
+    ),
+    Action(
+        "act.reward",
+        "W,shift+w",
+        "screen.override_reward",
+        "reward",
+        "Give the selected response another reward by hand.",
+        "W",
+    ),
+    Action(
+        "act.reroll",
+        "R,shift+r",
+        "screen.reroll",
+        "draw anew",
+        "Draw and judge the responses of the selected group anew.",
+        "R",
+    ),
+    Action(
+        "act.more",
+        "plus",
+        "screen.draw_more",
+        "more responses",
+        "Draw and judge more responses to the selected prompt.",
+        "+",
+    ),
+    Action(
+        "act.undo",
+        "backspace",
+        "screen.undo_act",
+        "take back",
+        "Take back the last act on the step in progress; again for the one before.",
+        "Bksp",
+        True,
+    ),
+)
+"""What can be changed of a step between its judging and its update."""
+
+BREAK_ACTIONS = (
+    Action("break.add", "a", "screen.add", "add", "Write a new breakpoint.", footer=True),
+    Action("break.toggle", "space", "screen.switch", "on/off", "Switch the breakpoint off, or on.", "Space", True),
+    Action("break.edit", "enter", "screen.take", "edit", "Edit the breakpoint, or put the line into the editor.", "Enter", True),
+    Action("break.once", "o", "screen.once", "once", "Stop only once: then the breakpoint goes away.", footer=True),
+    Action("break.remove", "d,delete", "screen.remove", "delete", "Take the breakpoint away.", "d", True),
+)  # fmt: skip
+"""Of the Breakpoints room alone."""
+
 LIVE_ACTIONS = (
     Action(
         "live.chart",
@@ -434,7 +506,18 @@ _PANE = Action(
 
 GROUP_ACTIONS = (_VERSUS, _PANE)
 
+FORK = Action(
+    "act.fork",
+    "f",
+    "screen.fork",
+    "fork",
+    "Sample on from the token under the cursor, from before it and from after it: how often either ends well.",
+    "f",
+    True,
+)
+
 RESPONSE_ACTIONS = (
+    FORK,
     Action(
         "heat.next",
         "t",
@@ -554,7 +637,7 @@ APP_ACTIONS = (
 )
 
 
-REGISTRY = (*RUN_ACTIONS, *TRAVEL_ACTIONS, *LOOK_ACTIONS, *OUT_ACTIONS, *APP_ACTIONS)
+REGISTRY = (*RUN_ACTIONS, *ACT_ACTIONS, *TRAVEL_ACTIONS, *LOOK_ACTIONS, *OUT_ACTIONS, *APP_ACTIONS)
 """Every action but those of rooms (:data:`grpo_tui.tui.rooms.ROOM_ACTIONS`) and of single screens."""
 EVERY = (
     *REGISTRY,
@@ -564,6 +647,7 @@ EVERY = (
     *TUNE_ACTIONS,
     *PREFLIGHT_ACTIONS,
     *UPDATE_ACTIONS,
+    *BREAK_ACTIONS,
 )
 """With those that rooms have alone."""
 _BY_ID = {action.id: action for action in EVERY}

@@ -37,7 +37,7 @@ from grpo_tui.tui.leaving import Leaving
 from grpo_tui.tui.loop_lag import LoopLag
 from grpo_tui.tui.palette import palette_commands
 from grpo_tui.tui.remembering import Remembering
-from grpo_tui.tui.rooms import LIVE, ROOM_ACTIONS, open_room
+from grpo_tui.tui.rooms import LIVE, ROOM_ACTIONS, ROOMS, open_room
 from grpo_tui.tui.screens.looking import Looking
 from grpo_tui.tui.screens.room import RoomScreen
 from grpo_tui.tui.starting import (
@@ -269,6 +269,9 @@ class GrpoApp(App[int]):
             view.state.branch,
             view.state.last_step,
             view.cursor.step,
+            view.acts.version,
+            view.acts.can_undo,
+            view.acts.why_not,
         )
         if key != self._bindings_key:
             self._bindings_key = key
@@ -375,7 +378,14 @@ class GrpoApp(App[int]):
         """Open a room, in the place of the one that is open."""
         if self.view is None or self.screen.id == id:
             return
+        if self._in_room_above():
+            self.pop_screen()
+            self.call_later(self.action_go_room, id)
+            return
         in_room = isinstance(self.screen, RoomScreen)
+        if next((room.above for room in ROOMS if room.id == id), False):
+            self.push_screen(open_room(id, self.view))
+            return
         if id == LIVE.id:
             if in_room:
                 self.pop_screen()
@@ -383,6 +393,9 @@ class GrpoApp(App[int]):
             self.switch_screen(open_room(id, self.view))
         else:
             self.push_screen(open_room(id, self.view))
+
+    def _in_room_above(self) -> bool:
+        return any(room.above and room.id == self.screen.id for room in ROOMS)
 
     def action_try_in_playground(self) -> None:
         """Open the Playground with the selected problem in its form."""

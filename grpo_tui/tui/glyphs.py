@@ -17,6 +17,10 @@ VERDICTS: dict[Verdict, tuple[str, str]] = {
 }
 PENDING = ("░", "dim")
 NEAR_MISS = ("≈", "warn")
+EXCLUDED = ("⊖", "dim")
+"""An answer that a person keeps out of the update."""
+ACTED = "✎"
+"""Changed by hand."""
 DEAD = "·"
 FORM_ONLY = "!"
 
@@ -58,6 +62,11 @@ def verdict_glyph(completion: CompletionRecord) -> tuple[str, str]:
     if verdict is Verdict.WRONG and near_miss(completion):
         return NEAR_MISS
     return VERDICTS.get(verdict, ("?", "warn"))
+
+
+def strip_glyph(completion: CompletionRecord) -> tuple[str, str]:
+    """The one glyph of a completion where there is room for no other: that it is kept out goes first."""
+    return EXCLUDED if completion.excluded else verdict_glyph(completion)
 
 
 def near_miss(completion: CompletionRecord) -> str:

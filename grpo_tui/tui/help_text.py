@@ -201,6 +201,26 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
         "walked by itself and measured.",
     ),
     (
+        "breakpoint",
+        "any group: sd == 0 and mean_length > 150",
+        "B lists them. A run stops by itself at a phase (before update), or before an update for which a condition holds: "
+        "asked of the step, or of any / all / no group or response. It is asked before advantages, reference and update, so "
+        "what it stops can still be changed. Examples and every measure stand beside the line.",
+    ),
+    (
+        "acts  ✎ ⊖",
+        "O x X W R +, Bksp takes back",
+        "What you change of a step between its judging and its update: a verdict, a reward, who takes part (⊖ is kept out of "
+        "comparison and loss), a group drawn anew or made larger. Advantages follow at once; acts are recorded, marked on the "
+        "charts (┊), and in `grpo-tui export --what acts`.",
+    ),
+    (
+        "fork",
+        "f on a token: before it | after it | another instead",
+        "Sampling on from inside a response: how often it ends well from before the token and from after it, with 95 % Wilson "
+        "intervals, and where single continuations part. Nothing of the step changes.",
+    ),
+    (
         "phases",
         "problems → sample → score → advantages → reference → update → emit",
         "The seven calls of one step. The engine can stop between any two of them; . runs just one.",

@@ -38,6 +38,8 @@ class Shape:
     failed: int = 0
     """Lines that the failure panel needs; 0 hides it."""
     browsing: bool = False
+    acted: int = 0
+    """Lines about why the run stopped and what was changed by hand."""
     drill: str = "groups"
     zoom: str = ""
     num_groups: int = 8
@@ -88,6 +90,9 @@ def plan(width: int, height: int, shape: Shape) -> Mapping[str, Region]:
     if shape.browsing and not shape.loading:
         regions["banner"] = Region(0, top, width, 1)
         top += 1
+    if shape.acted:
+        regions["acts"] = Region(0, top, width, shape.acted)
+        top += shape.acted
     if shape.failed:
         rows = min(shape.failed + 2, max(4, (bottom - top) // 3))
         regions["failure"] = Region(0, top, width, rows)

@@ -24,6 +24,8 @@ class Room:
     screen: str
     footer: bool = False
     """Whether the key bar names it."""
+    above: bool = False
+    """It stands on the room that it is opened from, and Esc leads back there."""
 
     def action(self) -> Action:
         """Its key, for bindings, palette and help."""
@@ -128,6 +130,14 @@ ROOMS = (
         "verdicts",
         "Every recorded answer judged again: what flips under the rules in force or others; disputes.",
         "grpo_tui.tui.screens.reverify:VerdictsScreen",
+    ),
+    Room(
+        "breakpoints",
+        "B,shift+b",
+        "breakpoints",
+        "Where the run stops by itself: before a phase, or before an update for which a condition holds.",
+        "grpo_tui.tui.screens.breakpoints:BreakpointsScreen",
+        above=True,
     ),
     Room(
         "log",

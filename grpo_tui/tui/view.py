@@ -30,6 +30,8 @@ from grpo_tui.events.commands import (
 from grpo_tui.events.records import CompletionRecord, GroupRecord, Mode, StepDetail, StepMetrics
 from grpo_tui.events.state import LogLine, RunState, reduce
 from grpo_tui.events.types import (
+    ActTaken,
+    BreakpointHit,
     Event,
     ModeChanged,
     Progress,
@@ -40,6 +42,7 @@ from grpo_tui.events.types import (
     TrainerFailed,
     WentTo,
 )
+from grpo_tui.tui.acting import Acts, steps_acted_on
 from grpo_tui.tui.checking import Checks
 from grpo_tui.tui.earlier import EarlierGroups
 from grpo_tui.tui.heat import Glance, Lens
@@ -116,6 +119,7 @@ class RunView:
         self.debug = ""
         """Shown in the header in the place of the model, while someone looks into the app itself."""
         self.inspections = Inspections(self)
+        self.acts = Acts(self)
         self.lens = Lens()
         self.earlier = EarlierGroups(session.groups_of_problem)
         self._held_at: int | None = None
@@ -126,6 +130,7 @@ class RunView:
         self.request_failed: RequestFailed | None = None
         """The last request that the engine could not carry out."""
         self._marked: tuple[SettingsChanged, ...] = ()
+        self._marked_acts: tuple[ActTaken, ...] = ()
         self._marks: Mapping[int, str] = {}
         self._starts_running = not paused
         self._old_steps: OrderedDict[int, StepDetail | None] = OrderedDict()
@@ -165,6 +170,7 @@ class RunView:
             return
         self.state = reduce(self.state, event)
         self.inspections.take(event)
+        self.acts.take(event)
         if isinstance(event, ModeChanged) and self.request is not None:
             if event.mode is self.request.target or event.mode in (*ENDED, Mode.FAILED):
                 self.request = None
@@ -186,10 +192,24 @@ class RunView:
             self.go_live()
         elif isinstance(event, SettingsChanged):
             self.groups_per_step = _prompts_per_step(event.config_toml)
+        elif isinstance(event, BreakpointHit):
+            self._look_at_match()
         elif isinstance(event, RunStarted):
             self._old_steps.clear()
             self.earlier.forget()
             self.groups_per_step = _prompts_per_step(event.config_toml)
+
+    def _look_at_match(self) -> None:
+        """Put the cursor on what stopped the run, where it follows the training; who reads a past step is left there."""
+        hit, detail = self.state.hit, self.detail
+        match = next((m for m in hit.matches if m.group is not None), None) if hit is not None else None
+        if not self.is_live or hit is None or match is None or detail is None or detail.step != hit.step:
+            return
+        group = next((g for g in detail.groups if g.index == match.group), None)
+        if group is not None:
+            rows = [c.index for c in group.completions]
+            answer = rows.index(match.completion) if match.completion in rows else 0
+            self.cursor = replace(self.cursor, picked=(hit.step, group.index), answer=answer, token=0)
 
     def _open(self, state: RunState) -> None:
         """Show another line of steps, or another moment, of a recording."""
@@ -376,14 +396,17 @@ class RunView:
 
     @property
     def marks(self) -> Mapping[int, str]:
-        """Steps from which on a setting was another, with a word for each, for the charts.
+        """Steps from which on a setting was another, or that were changed by hand, with words for each, for the charts.
 
         The same object as long as nothing changes, so that panels can tell.
         """
-        changes = self.state.settings_changes
-        if changes is not self._marked:
-            self._marked = changes
-            self._marks = {step: mark_label(pairs) for step, pairs in net_changes(changes).items()}
+        changes, acts = self.state.settings_changes, self.state.acts
+        if changes is not self._marked or acts is not self._marked_acts:
+            self._marked, self._marked_acts = changes, acts
+            marks = {step: mark_label(pairs) for step, pairs in net_changes(changes).items()}
+            for step in steps_acted_on(acts):
+                marks[step] = f"{marks[step]}, by hand" if step in marks else "by hand"
+            self._marks = dict(sorted(marks.items()))
         return self._marks
 
     # --- moving ------------------------------------------------------------------------------------------

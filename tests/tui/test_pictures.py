@@ -12,13 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from textual.widgets import Input
 
 from grpo_tui.config.machine import Gpu
 from grpo_tui.runs.store import RunSummary
 from grpo_tui.runs.writer import RunWriter
 from grpo_tui.tui.panels.base import Panel
+from tests.support import debugging
 from tests.support.apps import Stage, failure, paused_after, stage, wait_for
 from tests.support.builders import ScriptedRun
+from tests.support.debugging import STEP, act, forked, stopped
 from tests.support.looking import by_token, inspected
 from tests.support.probing import flip, reverified, story
 from tests.tui.test_preflight import before_step_1, done, open_room
@@ -201,3 +204,56 @@ async def test_verdicts(tmp_path: Path) -> None:
         await wait_for(lambda: "3 verdicts differ" in panel.plain)
         await it.settle()
         check("verdicts-120x40", it.app.export_screenshot(title="grpo-tui"), tmp_path)
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)])
+async def test_stopped_at_a_breakpoint_and_changed_by_hand(size: tuple[int, int], tmp_path: Path) -> None:
+    script = ScriptedRun()
+    async with stage(stopped(script), size=size, script=script) as it:
+        it.view.sort = "order"
+        it.view.pick_row(2)
+        assert it.view.group is not None
+        await it.play(
+            debugging.changed(it.view.group, 1, excluded=True, advantage=0.0),
+            act("exclude", "g3·r2: kept out of the update", note="the gold answer is wrong"),
+        )
+        check(f"stopped-{size[0]}x{size[1]}", it.app.export_screenshot(title="grpo-tui"), tmp_path)
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)])
+async def test_breakpoints(size: tuple[int, int], tmp_path: Path) -> None:
+    script = ScriptedRun()
+    async with stage(stopped(script), size=size, script=script) as it:
+        await it.press("B")
+        await wait_for(lambda: it.app.screen.id == "breakpoints" and it.focused == "list")
+        await it.press("a")
+        line = it.app.screen.query_one("#line", Input)
+        line.cursor_blink = False
+        line.value = "any group: sd == 0 and mean_lenght > 15"
+        shown = it.app.screen.query_one("#check", Panel)
+        await wait_for(lambda: "^" in shown.plain)
+        await it.pilot.pause()
+        check(f"breakpoints-{size[0]}x{size[1]}", it.app.export_screenshot(title="grpo-tui"), tmp_path)
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)])
+async def test_fork(size: tuple[int, int], tmp_path: Path) -> None:
+    script = ScriptedRun()
+    async with stage(stopped(script), size=size, script=script) as it:
+        it.view.sort = "order"
+        it.view.pick_row(2)
+        await it.press("3")
+        await wait_for(lambda: it.app.screen.id == "response")
+        group, mine = it.view.group, it.view.completion
+        assert group is not None
+        assert mine is not None
+        await it.play(inspected(mine, step=STEP, group=group.index, finished_steps=STEP - 1))
+        await it.press("right", "right", "right", "f")
+        await wait_for(lambda: it.app.screen.id == "ask")
+        await it.press("enter")
+        await wait_for(lambda: it.app.screen.id == "response")
+        await it.play(forked(mine, group, token=3, right=(2, 7, 0), instead=1000))
+        shown = it.app.screen.query_one("#fork", Panel)
+        await wait_for(lambda: "2/8" in shown.plain)
+        await it.pilot.pause()
+        check(f"fork-{size[0]}x{size[1]}", it.app.export_screenshot(title="grpo-tui"), tmp_path)

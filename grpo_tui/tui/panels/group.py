@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
@@ -21,7 +21,7 @@ from grpo_tui.tui.group_facts import (
     pushes,
 )
 from grpo_tui.tui.panels.base import Panel
-from grpo_tui.tui.panels.groups import list_keys
+from grpo_tui.tui.panels.groups import dimmed, group_facts_line, list_keys, mark_of
 from grpo_tui.tui.text import Line, Span, clean, clip, compact, first_line, fit, number, percent, wrapped
 from grpo_tui.tui.view import RunView
 from grpo_tui.tui.widgets.strips import advantage_bar
@@ -54,7 +54,7 @@ class GroupHeadPanel(Panel):
             facts += f"  training is at {view.training_step}"
         if group.rewards:
             facts += f"  pass {num_correct(group)}/{len(group.completions)}"
-            facts += f"  mean {number(group.reward_mean, 2)}  sd {number(group.reward_std, 2)}"
+            facts += f"  {group_facts_line(group)}"
         lead: Line = (
             (f"Group {group.index + 1} @{view.shown_step}", "bold"),
             (clip(facts, max(0, width - 16)), "dim"),
@@ -78,7 +78,7 @@ class GroupAnswersPanel(Panel):
 
     def depends(self, view: RunView) -> tuple[object, ...]:
         """The group and the selection."""
-        return (view.group, view.completion)
+        return (view.group, view.completion, view.state.acts)
 
     def build(self, view: RunView, size: Size) -> tuple[list[Line], int | None]:
         """A header and the rows."""
@@ -88,7 +88,8 @@ class GroupAnswersPanel(Panel):
             return [], None
         names = component_names([group])
         self.set_title(f"{len(group.completions)} responses", "Enter opens tokens")
-        table = _Table(size.width, names if len(names) > 1 else (), group)
+        changed = {answer for place, answer in view.acts.changed if place == group.index}
+        table = _Table(size.width, names if len(names) > 1 else (), group, changed)
         chosen = view.completion
         cursor = next((row for row, c in enumerate(group.completions) if c is chosen), None)
         lines = [table.head(), *(table.row(c) for c in group.completions)]
@@ -98,7 +99,10 @@ class GroupAnswersPanel(Panel):
 class _Table:
     """The columns that fit; the answer itself takes what is left, and parts of the reward go before it does."""
 
-    def __init__(self, width: int, names: Sequence[str], group: GroupRecord) -> None:
+    def __init__(
+        self, width: int, names: Sequence[str], group: GroupRecord, changed: Collection[int | None]
+    ) -> None:
+        self.changed = changed
         left = width - FIXED
         self.half = 0
         self.names: tuple[str, ...] = ()
@@ -137,7 +141,8 @@ class _Table:
         adv_role = "" if not advantage else "up" if advantage > 0 else "down"
         spans: list[Span] = [
             (fit(str(completion.index + 1), 2, right=True), "dim"),
-            (f" {glyph} ", role),
+            (f" {glyph}", role),
+            mark_of(completion, self.changed),
             (fit(number(completion.reward, 2), 5, right=True), "bold"),
         ]
         for name in self.names:
@@ -158,7 +163,7 @@ class _Table:
         score = judging(completion)
         answer = score.explanation.answer_text if score is not None else ""
         spans.append((fit(f"  {first_line(answer)}", self.answer + 2), role))
-        return tuple(spans)
+        return dimmed(spans) if completion.excluded else tuple(spans)
 
 
 class HistogramPanel(Panel):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from textual.binding import BindingType
 from textual.geometry import Size
 
 from grpo_tui.events.records import CompletionRecord, GroupRecord
-from grpo_tui.tui.glyphs import group_mark, verdict_glyph
+from grpo_tui.tui.glyphs import ACTED, EXCLUDED, group_mark, verdict_glyph
 from grpo_tui.tui.panels.base import Panel
-from grpo_tui.tui.text import Line, compact, first_line, fit, number, wrapped
+from grpo_tui.tui.text import Line, Span, compact, first_line, fit, number, wrapped
 from grpo_tui.tui.view import RunView
 from grpo_tui.tui.widgets.lines import list_keys as list_keys
 from grpo_tui.tui.widgets.strips import advantage_bar, verdict_strip
@@ -29,7 +31,7 @@ class GroupsPanel(Panel):
 
     def depends(self, view: RunView) -> tuple[object, ...]:
         """The step looked at, the order, the selection."""
-        return (view.detail, view.sort, view.cursor)
+        return (view.detail, view.sort, view.cursor, view.state.acts)
 
     def build(self, view: RunView, size: Size) -> tuple[list[Line], int | None]:
         """A header and the rows."""
@@ -46,19 +48,22 @@ class GroupsPanel(Panel):
         prompt = max(6, width - strip - numbers - 5)
         head = f" # {fit('prompt', prompt)}  {fit('', strip)}" + (" mean   sd  tok" if wide else " mean")
         lines: list[Line] = [((fit(head, width), "dim"),)]
-        lines += [self._row(group, prompt, strip, wide) for group in groups]
+        changed = {group for group, _ in view.acts.changed}
+        lines += [self._row(group, prompt, strip, wide, acted=group.index in changed) for group in groups]
         row = view.row_of(groups)
         return lines, None if row is None else row + self.HEADER
 
-    def _row(self, group: GroupRecord, prompt: int, strip: int, wide: bool) -> Line:
+    def _row(self, group: GroupRecord, prompt: int, strip: int, wide: bool, *, acted: bool) -> Line:
+        all_of, group = group.completions, compared(group)
         mean = number(group.reward_mean, 2) if group.rewards else ""
         role = "dim" if group.degenerate else ""
         spans: Line = (
             (fit(str(group.index + 1), 2, right=True), "dim"),
             (" ", ""),
             (fit(first_line(group.problem.question), prompt), role),
-            (f" {group_mark(group)}", "warn"),
-            *verdict_strip(group.completions, strip),
+            (ACTED if acted else " ", "accent bold"),
+            (group_mark(group), "warn"),
+            *verdict_strip(all_of, strip),
             (fit(mean, 5, right=True), role or "bold"),
         )
         if wide:
@@ -85,7 +90,7 @@ class AnswersPanel(Panel):
 
     def depends(self, view: RunView) -> tuple[object, ...]:
         """The step looked at and the selection."""
-        return (view.detail, view.sort, view.cursor)
+        return (view.detail, view.sort, view.cursor, view.state.acts)
 
     def build(self, view: RunView, size: Size) -> tuple[list[Line], int | None]:
         """A header and the rows."""
@@ -96,14 +101,15 @@ class AnswersPanel(Panel):
             return [(("select a group", "dim"),)], None
         facts = ""
         if group.rewards:
-            facts = f"mean {number(group.reward_mean, 2)}  sd {number(group.reward_std, 2)}"
+            facts = group_facts_line(group)
             facts += f"  · dead: {group.dead_cause}" if group.degenerate else ""
             facts += "  ! only its form teaches" if group.form_only else ""
         self.set_title(f"Group {group.index + 1}: {len(group.completions)} responses", facts)
         half = max(2, min(14, (width - 34) // 2))
         limit = max((abs(c.advantage) for c in group.completions if c.advantage is not None), default=1.0)
         limit = max(2.0, limit)
-        columns = _Columns(width, half, limit)
+        changed = {answer for place, answer in view.acts.changed if place == group.index}
+        columns = _Columns(width, half, limit, changed)
         selected = view.completion
         cursor = next((row for row, c in enumerate(group.completions) if c is selected), None)
         return [
@@ -115,8 +121,8 @@ class AnswersPanel(Panel):
 class _Columns:
     """The columns of the answers list for one width."""
 
-    def __init__(self, width: int, half: int, limit: float) -> None:
-        self.width, self.half, self.limit = width, half, limit
+    def __init__(self, width: int, half: int, limit: float, changed: Collection[int | None]) -> None:
+        self.width, self.half, self.limit, self.changed = width, half, limit, changed
         used = 17 + 2 * half
         self.show_kl = width - used >= 7
         self.show_tokens = width - used >= 12
@@ -148,7 +154,8 @@ class _Columns:
         adv_role = "" if not advantage else "up" if advantage > 0 else "down"
         cells = [
             (fit(str(completion.index + 1), 2, right=True), "dim"),
-            (f" {glyph} ", role),
+            (f" {glyph}", role),
+            mark_of(completion, self.changed),
             (fit(number(completion.reward, 2), 4, right=True), "bold"),
             (fit("" if advantage is None else number(advantage, 2, sign=True), 6, right=True), adv_role),
             (" ", ""),
@@ -162,7 +169,33 @@ class _Columns:
             cut = completion.finish_reason == "length"
             ended = "  cut" if cut else "  eos" if completion.finish_reason else "    –"
             cells.append((ended, "warn" if cut else "dim"))
-        return tuple(cells)
+        return dimmed(cells) if completion.excluded else tuple(cells)
+
+
+def compared(group: GroupRecord) -> GroupRecord:
+    """The group as it is compared: without the responses that a person keeps out."""
+    kept = tuple(c for c in group.completions if not c.excluded)
+    return group if len(kept) in (0, len(group.completions)) else replace(group, completions=kept)
+
+
+def group_facts_line(group: GroupRecord) -> str:
+    """Mean and sd of what is compared, and how many are kept out."""
+    inside = compared(group)
+    out = sum(c.excluded for c in group.completions)
+    kept_out = f"  {EXCLUDED[0]}{out} kept out" if out else ""
+    return f"mean {number(inside.reward_mean, 2)}  sd {number(inside.reward_std, 2)}{kept_out}"
+
+
+def mark_of(completion: CompletionRecord, changed: Collection[int | None]) -> Span:
+    """One cell: kept out of the update, changed by hand, or nothing."""
+    if completion.excluded:
+        return EXCLUDED
+    return (ACTED, "accent bold") if completion.index in changed or None in changed else (" ", "")
+
+
+def dimmed(line: Sequence[Span]) -> Line:
+    """A row of something that does not count."""
+    return tuple((text, "dim") for text, _ in line)
 
 
 class PromptPanel(Panel):

@@ -26,6 +26,8 @@ def mode_span(view: RunView) -> Span:
     if view.request is not None:
         return f"{glyph} {name} → {view.request.label}", "warn bold"
     detail = view.state.mode_detail
+    if view.state.mode is Mode.PAUSED and view.state.hit is not None:
+        return f"{glyph} BREAK {clean(detail)}", "bad bold"
     if view.state.mode is Mode.PAUSED and detail:
         return f"{glyph} {name} {clean(detail)}", f"{role} bold"
     return f"{glyph} {name}", f"{role} bold"
@@ -78,7 +80,7 @@ class PhaseBar(Panel, can_focus=False):
         return (
             state.run, state.mode, state.mode_detail, state.phase, state.phase_seconds, state.history,
             state.current and state.current.step, state.model, state.data, view.request, view.cursor.step,
-            view.watched, view.debug, state.branch, state.went, state.kept,
+            view.watched, view.debug, state.branch, state.went, state.kept, state.hit,
             *bar,
         )  # fmt: skip
 

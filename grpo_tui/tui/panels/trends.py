@@ -100,7 +100,7 @@ class ChartPanel(Panel):
     TITLE: ClassVar[str] = "Curves"
     HELP: ClassVar[str] = (
         "A measure at every step; g shows the next one, a click goes to that step. Dots: mean ± sd of the groups' "
-        "mean rewards; ○: held-out accuracy; ┊: a setting was changed; ▲: the step looked at."
+        "mean rewards; ○: held-out accuracy; ┊: a setting or the step was changed; ▲: the step looked at."
     )
     MIN_INTERVAL: ClassVar[float] = 0.5
 
@@ -118,13 +118,17 @@ class ChartPanel(Panel):
             view.cursor.step,
             view.chart,
             view.state.settings_changes,
+            view.state.acts,
         )
 
     def build(self, view: RunView, size: Size) -> tuple[list[Line], int | None]:
         """First reward and kl_ref together where there is room; then each measure by itself."""
         width, height = size
         measures = charted(view)
-        marks = [f"{MARK} setting changed"] if view.marks else []
+        what = " or ".join(
+            [*(["setting"] if view.state.settings_changes else []), *(["step"] if view.state.acts else [])]
+        )
+        marks = [f"{MARK} {what} changed"] if view.marks else []
         self.set_title("Curves", " · ".join([*marks, "g next curve"]))
         if not view.state.history:
             return [(("the first curve starts after step 1", "dim"),)], None

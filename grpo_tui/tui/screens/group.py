@@ -51,7 +51,9 @@ class GroupScreen(ZoomScreen):
 
     def plan(self, width: int, height: int) -> Mapping[str, Region]:
         """Where they stand."""
-        return plan_group(width, height, pane=self.pane, group_size=self._group_size, zoom=self.zoom)
+        return plan_group(
+            width, height, pane=self.pane, group_size=self._group_size, zoom=self.zoom, acted=self.acted
+        )
 
     @property
     def _group_size(self) -> int:

@@ -13,7 +13,9 @@ from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from grpo_tui.tui.actions import (
+    ACT_ACTIONS,
     APP_ACTIONS,
+    BREAK_ACTIONS,
     EVERY,
     LIVE_ACTIONS,
     LOOK_ACTIONS,
@@ -172,9 +174,11 @@ def sections(
         found.append(keys(f"This room: {room}", here))
     found += [
         keys("Run", RUN_ACTIONS),
+        keys("Change the step, before its update", ACT_ACTIONS),
         keys("Look", (*LOOK_ACTIONS, *LIVE_ACTIONS)),
         keys("Group and Response", ZOOM_ACTIONS),
         keys("Tune", TUNE_ACTIONS),
+        keys("Breakpoints", BREAK_ACTIONS),
         keys("Playground", PLAY_ACTIONS),
         keys("Update", UPDATE_ACTIONS),
         keys("Rooms", ROOM_ACTIONS),

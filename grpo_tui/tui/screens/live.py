@@ -14,6 +14,7 @@ from grpo_tui.events.records import Mode
 from grpo_tui.tui.actions import LIVE_ACTIONS, LOOK_ACTIONS, bindings
 from grpo_tui.tui.checking import is_due
 from grpo_tui.tui.layout import CHAIN, Shape, plan, size_class
+from grpo_tui.tui.panels.acts import ActsPanel, act_lines
 from grpo_tui.tui.panels.base import Panel
 from grpo_tui.tui.panels.groups import AnswersPanel, GroupsPanel, PromptPanel
 from grpo_tui.tui.panels.health import HealthPanel
@@ -28,16 +29,21 @@ from grpo_tui.tui.panels.status import (
     failure_lines,
 )
 from grpo_tui.tui.panels.trends import ChartPanel, EvalsPanel, TrendsPanel, charted
+from grpo_tui.tui.screens.acting import ACT_BINDINGS, Acting
 from grpo_tui.tui.screens.looking import Looking
 from grpo_tui.tui.view import RunView
 from grpo_tui.tui.widgets.keybar import KeyBar
 from grpo_tui.tui.widgets.lines import LinesView
 
 
-class LiveScreen(Looking, Screen[None]):
+class LiveScreen(Acting, Looking, Screen[None]):
     """All panels over one RunView. It places them, passes keys on to the view's cursor, and repaints."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings(LOOK_ACTIONS), *bindings(LIVE_ACTIONS)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *bindings(LOOK_ACTIONS),
+        *bindings(LIVE_ACTIONS),
+        *ACT_BINDINGS,
+    ]
     DEFAULT_CSS = "LiveScreen { layout: vertical; overflow: hidden hidden; }"
     ESCAPE_TO_MINIMIZE = False
     AUTO_FOCUS = ""
@@ -59,6 +65,7 @@ class LiveScreen(Looking, Screen[None]):
         panels: list[Panel] = [
             PhaseBar(id="header", classes="-bare -fixed"),
             Banner(id="banner", classes="-bare -fixed"),
+            ActsPanel(id="acts", classes="-bare -fixed"),
             FailurePanel(id="failure", classes="-fixed"),
             LoadingPanel(id="loading", classes="-fixed"),
             TrendsPanel(id="trends", classes="-fixed"),
@@ -104,6 +111,7 @@ class LiveScreen(Looking, Screen[None]):
             loading=loading,
             failed=self._failure_lines(),
             browsing=not self.view.is_live,
+            acted=0 if loading else len(act_lines(self.view, max(1, self.app.size.width - 2))),
             drill=self.drill,
             zoom="" if loading else self.zoom,
             num_groups=len(groups) or self.view.groups_per_step or 8,
@@ -187,7 +195,8 @@ class LiveScreen(Looking, Screen[None]):
             return is_due(self.view)
         if action in ("zoom_in", "toggle_zoom"):
             return self.view.detail is not None and bool(self.view.detail.groups)
-        looking = self.check_looking(action)
+        acting = self.check_acting(action)
+        looking = self.check_looking(action) if acting is None else acting
         return True if looking is None else looking
 
     def action_probe_first(self) -> None:

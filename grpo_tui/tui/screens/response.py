@@ -8,14 +8,20 @@ from typing import ClassVar
 from textual.binding import BindingType
 from textual.geometry import Region
 
+from grpo_tui.events.commands import ForkResponse
 from grpo_tui.tui.actions import RESPONSE_ACTIONS, bindings
 from grpo_tui.tui.panels.base import Panel
+from grpo_tui.tui.panels.forked import ForkPanel, fork_asked, fork_of
 from grpo_tui.tui.panels.groups import PromptPanel
-from grpo_tui.tui.panels.token import TokenPanel
+from grpo_tui.tui.panels.token import TokenPanel, alternatives
 from grpo_tui.tui.panels.tokens import LegendPanel, TokensPanel, is_mono, next_channel
 from grpo_tui.tui.panels.verifier import VerifierPanel
 from grpo_tui.tui.panels.versus import VersusPanel
+from grpo_tui.tui.screens.acting import complaint, read_count
+from grpo_tui.tui.screens.ask import Answer, AskScreen, Blank, Choice
 from grpo_tui.tui.screens.zoom import ZoomScreen
+from grpo_tui.tui.text import compact
+from grpo_tui.tui.tokens import quoted, token_label
 from grpo_tui.tui.view import RunView
 from grpo_tui.tui.widgets.lines import LinesView
 from grpo_tui.tui.zoom_layout import RESPONSE_PANES, plan_response
@@ -39,6 +45,7 @@ class ResponseScreen(ZoomScreen):
             TokenPanel(id="token"),
             VerifierPanel(id="verifier"),
             VersusPanel(id="versus"),
+            ForkPanel(id="fork"),
             PromptPanel(id="prompt"),
         ]
 
@@ -51,11 +58,23 @@ class ResponseScreen(ZoomScreen):
 
     def plan(self, width: int, height: int) -> Mapping[str, Region]:
         """Where they stand."""
-        return plan_response(width, height, pane=self.pane, diff=self.view.lens.diff, zoom=self.zoom)
+        return plan_response(
+            width,
+            height,
+            pane=self.pane,
+            diff=self.view.lens.diff,
+            zoom=self.zoom,
+            forked=self._forked,
+            acted=self.acted,
+        )
+
+    @property
+    def _forked(self) -> bool:
+        return fork_asked(self.view) or fork_of(self.view) is not None
 
     def shape(self) -> tuple[object, ...]:
         """Also whether another response stands beside this one."""
-        return (*super().shape(), self.view.lens.diff)
+        return (*super().shape(), self.view.lens.diff, self._forked)
 
     def sync_view(self, *, force: bool = False) -> None:
         """Ask the engine for a look where that keeps nobody waiting; then as every room."""
@@ -73,6 +92,8 @@ class ResponseScreen(ZoomScreen):
             return self.view.counterpart is not None and self._panels["versus"].display
         if action == "inspect":
             return self.view.inspections.possible
+        if action == "fork":
+            return not self.view.acts.why_no_fork
         return super().check_action(action, parameters)
 
     def leave(self) -> None:
@@ -109,6 +130,50 @@ class ResponseScreen(ZoomScreen):
         if unit is not None:
             self.view.pick_token(layout.units[unit].first)
             self.sync_view()
+
+    # --- forks ---------------------------------------------------------------------------------------------
+
+    def action_fork(self) -> None:
+        """Ask how many to sample from the token under the cursor, and which other token to try in its place."""
+        group, completion = self.view.group, self.view.completion
+        if group is None or completion is None:
+            return
+        step, token = self.view.shown_step, self.view.token
+        others = self._others(token)
+
+        def answered(answer: Answer | None) -> None:
+            if answer is None:
+                return
+            count, instead = read_count(answer.blanks["count"]), int(answer.choice) if answer.choice else None
+            self.view.acts.ask(ForkResponse(step, group.index, completion.index, token, count, instead))
+            self.pane = "fork"
+            self.change_lens(diff=False)
+
+        none = Choice("", "no other token: only before it and after it")
+        self.app.push_screen(
+            AskScreen(
+                f"Fork g{group.index + 1}·r{completion.index + 1} at token {token + 1} {token_label(completion, token)}",
+                "Samples on from before the token, from after it, and from another in its place. Nothing of the step changes."
+                + ("" if others else " i first asks the engine which others were likely."),
+                choices=[none, *others] if others else (),
+                blanks=[Blank("count", "samples a side", "8")],
+                check=lambda answer: complaint(read_count, answer.blanks["count"]),
+            ),
+            answered,
+        )
+
+    def _others(self, token: int) -> list[Choice]:
+        """The likeliest other tokens at a place, as far as the engine was asked for them."""
+        seen = self.view.inspections.current
+        if seen is None or token >= seen.now.top_ids_T_K.shape[0]:
+            return []
+        ids = seen.now.top_ids_T_K[token].tolist()
+        found = zip(ids, alternatives(seen, seen.now, token), strict=True)
+        return [
+            Choice(str(id), f"{quoted(text)} instead, p {compact(share).removeprefix('0')}")
+            for id, (text, share, drawn) in found
+            if not drawn
+        ]
 
     # --- the lens ------------------------------------------------------------------------------------------
 

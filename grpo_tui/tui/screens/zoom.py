@@ -12,17 +12,22 @@ from textual.geometry import Region
 
 from grpo_tui.tui.actions import LOOK_ACTIONS, bindings
 from grpo_tui.tui.layout import size_class
+from grpo_tui.tui.panels.acts import ActsPanel, act_lines
 from grpo_tui.tui.panels.base import Panel
+from grpo_tui.tui.screens.acting import ACT_BINDINGS, Acting
 from grpo_tui.tui.screens.looking import Looking
 from grpo_tui.tui.screens.room import RoomScreen
 from grpo_tui.tui.view import RunView
 from grpo_tui.tui.widgets.keybar import KeyBar
 
 
-class ZoomScreen(Looking, RoomScreen):
+class ZoomScreen(Acting, Looking, RoomScreen):
     """Panels over one RunView, which stays at the step that is looked at while the training goes on."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings(a for a in LOOK_ACTIONS if a.id != "look.out")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *bindings(a for a in LOOK_ACTIONS if a.id != "look.out"),
+        *ACT_BINDINGS,
+    ]
     DEFAULT_CSS = "ZoomScreen KeyBar { position: absolute; }"
     ESCAPE_TO_MINIMIZE = False
     PANES: ClassVar[tuple[str, ...]] = ()
@@ -47,11 +52,18 @@ class ZoomScreen(Looking, RoomScreen):
 
     def shape(self) -> tuple[object, ...]:
         """What the plan depends on besides the size."""
-        return (self.pane, self.zoom)
+        return (self.pane, self.zoom, self.acted)
+
+    @property
+    def acted(self) -> int:
+        """Lines about why the run stopped and what was changed by hand."""
+        size = self.app.size
+        lines = len(act_lines(self.view, max(1, size.width - 2)))
+        return min(lines, 1) if size_class(*size) == "tiny" else lines
 
     def compose(self) -> ComposeResult:
         """Panels and keys."""
-        panels = self.make_panels()
+        panels = [*self.make_panels(), ActsPanel(id="acts", classes="-bare -fixed")]
         self._panels = {panel.id or "": panel for panel in panels}
         yield from panels
         yield KeyBar(id="keys")
@@ -102,7 +114,8 @@ class ZoomScreen(Looking, RoomScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
         """Hide keys that do nothing now."""
-        looking = self.check_looking(action)
+        acting = self.check_acting(action)
+        looking = self.check_looking(action) if acting is None else acting
         return True if looking is None else looking
 
     def action_toggle_zoom(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from grpo_tui.events.records import CompletionRecord
-from grpo_tui.tui.glyphs import verdict_glyph
+from grpo_tui.tui.glyphs import strip_glyph
 from grpo_tui.tui.text import Line
 from grpo_tui.tui.widgets.charts import centred_bar
 
@@ -16,7 +16,7 @@ AXIS = "│"
 def verdict_strip(completions: Sequence[CompletionRecord], width: int) -> Line:
     """One glyph for each answer; ``…`` where there are more than fit."""
     shown = completions if len(completions) <= width else completions[: width - 1]
-    glyphs = [verdict_glyph(completion) for completion in shown]
+    glyphs = [strip_glyph(completion) for completion in shown]
     if len(shown) < len(completions):
         glyphs.append(("…", "dim"))
     spans = [
