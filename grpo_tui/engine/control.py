@@ -260,6 +260,15 @@ class Gate:
         if request is not None:
             self.obey(request)
 
+    def leave_if_stopped(self) -> None:
+        """A boundary in what is told after a step: it is left when the run ends, but a pause waits for its end.
+
+        Raises:
+            StopRequested: a Stop came.
+        """
+        if self._control.stop_requested:
+            raise StopRequested
+
     def heed(self) -> None:
         """A boundary inside a request: whoever holds the engine has asked for it, so it is left but never held.
 

@@ -108,7 +108,8 @@ class Outlook:
             return "only form is taught here: weigh the format term less, or put the prompt off"
         if cause == EQUAL:
             return "the reward does not tell its answers apart: look at the reward"
-        if self.odds[most] < HOPELESS and self.odds[most] < self.odds[size]:
+        learnt = cause == TOO_EASY and self.num_correct == self.num_judged
+        if not learnt and self.odds[most] < HOPELESS and self.odds[most] < self.odds[size]:
             gain = f"{100 * self.odds[size]:.0f} → {100 * self.odds[most]:.0f} %"
             return f"more answers: {most} instead of {size} lower the odds {gain}"
         if cause == TOO_EASY:

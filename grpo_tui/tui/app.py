@@ -419,7 +419,7 @@ class GrpoApp(App[int]):
 
         problem = group.problem
         if self.view.ask(PinProbe(question=problem.question, answer=problem.answer, problem_id=problem.id)):
-            self.notify("pinned: it is read around every update; 9 shows it", markup=False, timeout=4)
+            self.tell_asked("it is read around every update from now on; 9 shows it")
 
     def action_dispute(self) -> None:
         """Say that the verdict of the selected response is wrong."""
@@ -431,8 +431,16 @@ class GrpoApp(App[int]):
         self.push_screen(DisputeScreen(view.shown_step, view.group, view.completion), self._disputed)
 
     def _disputed(self, request: Command | None) -> None:
-        if request is not None:
-            self._ask(request)
+        if request is not None and self.view is not None and self.view.ask(request):
+            self.tell_asked("it becomes a case in disputes.jsonl; V lists it")
+            self.sync()
+
+    def tell_asked(self, said: str) -> None:
+        """Say what a request will do, and where the engine is if it cannot be obeyed at once."""
+        from grpo_tui.tui.playing import why_waiting
+
+        waits = why_waiting(self.view) if self.view is not None else ""
+        self.notify(said, title=waits if waits.startswith("waits") else "", markup=False, timeout=5)
 
     def action_show_help(self) -> None:
         """Open the help, about the focused panel first."""

@@ -13,10 +13,20 @@ import torch
 from grpo_tui.engine.probes import MAX_PROBES, gold_logprob
 from grpo_tui.engine.requests import obey
 from grpo_tui.engine.trainer import Trainer
-from grpo_tui.events.commands import PinProbe, Request, StepOnce, Undo, UnpinProbe
+from grpo_tui.events.commands import (
+    Pause,
+    PinProbe,
+    Request,
+    Resume,
+    StepOnce,
+    Stop,
+    Undo,
+    UnpinProbe,
+)
 from grpo_tui.events.probes import ProbeAnswer, ProbePoint, ProbeReading, flips
 from grpo_tui.events.state import KEPT_TEXTS, RunState, reduce
 from grpo_tui.events.types import (
+    Event,
     Notice,
     ProbePinned,
     ProbesRead,
@@ -281,3 +291,40 @@ def test_flips_are_of_the_greedy_answer() -> None:
     line += [point(3, Verdict.NO_ANSWER), point(4, Verdict.WRONG)]
     assert flips(line) == ((1, True), (3, False))
     assert flips(line[:1]) == ()
+
+
+def test_a_pause_while_probes_are_read_comes_at_the_end_of_the_step(tmp_path: Path) -> None:
+    """Held inside a reading, the engine would obey no request, though no step is in progress."""
+    paused: list[int] = []
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, StepFinished) and not paused:
+            paused.append(event.metrics.step)
+            session.send(Pause())
+
+    session = Background(small_config("run.steps=3"), tmp_path / "run", paused=True, on_event=on_event)
+    with session:
+        session.wait_for_mode("paused before step 1")
+        session.send(TYPED)
+        session.send(Resume())
+        session.wait_for_mode("paused before step 2")
+        session.send(UnpinProbe(1))
+        session.wait_for_number(ProbeUnpinned, 1)
+        assert [read.step for read in session.events.of(ProbesRead)] == [0, 1]
+
+
+def test_a_stop_while_probes_are_read_leaves_the_step_finished(tmp_path: Path) -> None:
+    def on_event(event: Event) -> None:
+        if isinstance(event, StepFinished):
+            session.send(Stop())
+
+    session = Background(small_config("run.steps=3"), tmp_path / "run", paused=True, on_event=on_event)
+    with session:
+        session.wait_for_mode("paused before step 1")
+        session.send(TYPED)
+        session.send(Resume())
+        ended = session.join()
+    assert (ended.reason, ended.finished_steps) == ("stopped", 1)
+    assert [read.step for read in session.events.of(ProbesRead)] == [0], "the reading was left"
+    _, events = run_small(small_config("run.steps=3"), tmp_path / "run", resume=True)
+    assert [read.step for read in events.of(ProbesRead)] == [2, 3]

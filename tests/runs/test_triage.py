@@ -146,6 +146,8 @@ def test_a_prompt_that_was_never_judged_has_no_pass_rate() -> None:
         ([visit(1, 0, FORM_ONLY)], "only form is taught"),
         ([visit(1, 2, EQUAL)], "look at the reward"),
         ([visit(i, 4, TOO_EASY) for i in range(1, 9)], "it is learnt"),
+        ([visit(1, 4, TOO_EASY)], "it is learnt"),
+        ([visit(1, 3), visit(2, 4, TOO_EASY)], "more answers: 16 instead of 4"),
         ([visit(i, 0, TOO_HARD) for i in range(1, 9)], "until the policy is better"),
         ([visit(1, 1), visit(2, 0, TOO_HARD)], "more answers: 16 instead of 4"),
     ],

@@ -177,7 +177,7 @@ class TriageScreen(RoomScreen):
 
     def _ask(self, request: Command, said: str) -> None:
         if self.view.ask(request):
-            self.notify(said, markup=False, timeout=4)
+            self.app.tell_asked(said)  # type: ignore[attr-defined]
 
     def action_more_answers(self) -> None:
         """Twice as many answers for this prompt."""
