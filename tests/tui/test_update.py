@@ -296,6 +296,16 @@ async def test_enter_opens_the_response_and_its_token() -> None:
         assert it.view.group.index == 0
 
 
+async def test_live_says_how_the_selected_answer_moved() -> None:
+    async with stage([*mid_training(ScriptedRun()), told()["Receipt"]]) as it:
+        assert "moved as wanted" not in it.text("why")  # of the step before the one that is shown
+        it.view.look_at(STEP - 1, 0, 1)
+        await settle(it)
+        it.live.sync_view(force=True)
+        assert "−0.3000 log-prob by the update, against" in " ".join(it.text("why").split())
+        assert "2 of 3 answers moved as wanted" in " ".join(it.text("why").split())
+
+
 async def test_a_step_taken_again_forgets_what_was_found_out_about_it() -> None:
     async with room("Preview", *told().values()) as it:
         await tell(it, StepStarted(time=T0, step=STEP))

@@ -81,6 +81,23 @@ def pushed(completion: CompletionRecord) -> str:
     return f"{way} {compact(abs(total))} in all, hardest {where} {compact(float(weights[token]))}"
 
 
+def _receipt(view: RunView, group: int) -> list[tuple[str, str, str]]:
+    """What the update did to this answer and to all of them, where there is a receipt of it."""
+    receipt, completion = view.state.receipt, view.completion
+    if receipt is None or receipt.step != view.shown_step or completion is None:
+        return []
+    facts = []
+    for move in receipt.answers:
+        if (move.group, move.completion) == (group, completion.index):
+            way = (
+                "against its advantage" if move.wrong_way else "as wanted" if move.wanted else "nobody asked"
+            )
+            text = f"{number(move.realised, 4, sign=True)} log-prob by the update, {way}"
+            facts.append(("moved", text, "warn" if move.wrong_way else ""))
+    share = f"{receipt.num_as_wanted} of {receipt.num_wanted} answers moved as wanted (8)"
+    return [*facts, ("receipt", share, "")]
+
+
 class ResponsePanel(Panel):
     """The text of the selected answer."""
 
@@ -124,7 +141,7 @@ class WhyPanel(Panel):
 
     def depends(self, view: RunView) -> tuple[object, ...]:
         """The selected answer, and what was said of its verdict since."""
-        return (view.completion, *opinions_key(view))
+        return (view.completion, view.state.receipt, view.shown_step, *opinions_key(view))
 
     def build(self, view: RunView, size: Size) -> tuple[list[Line], int | None]:
         """The sentence first, then its parts as far as there is room."""
@@ -143,7 +160,8 @@ class WhyPanel(Panel):
             f"Why {where}  {glyph} {score.verdict.value}", f"reward {number(completion.reward, 2)}"
         )
         lines = wrapped(score.explanation.sentence, width, f"{role} bold")
-        for label, text, text_role in [*second_opinions(view), *self._facts(completion, score)]:
+        said = [*second_opinions(view), *self._facts(completion, score), *_receipt(view, group.index)]
+        for label, text, text_role in said:
             rows = wrapped(text, max(4, width - 10), text_role) or [(("", ""),)]
             lines.append(((fit(label, 10), "dim"), *rows[0]))
             lines += [((" " * 10, ""), *row) for row in rows[1:]]
