@@ -10,12 +10,15 @@ from grpo_tui.tui.app import GrpoApp
 
 
 async def render() -> str:
-    """Press Enter on the first screen and wait for a finished step."""
+    """Press Enter on the first screen, then Space, and wait for a finished step."""
     app = GrpoApp(runs_root=Path(tempfile.mkdtemp()))
     async with app.run_test(size=(120, 40)) as pilot:
         while app.screen.id != "welcome":
             await asyncio.sleep(0.05)
         await pilot.press("enter")
+        while app.view is None:
+            await asyncio.sleep(0.05)
+        await pilot.press("space")  # a run begins paused before step 1
         while app.view is None or not app.view.state.history:
             if app.view is not None and app.view.state.failure is not None:
                 raise SystemExit(app.view.state.failure.traceback)

@@ -21,7 +21,7 @@ DEAD = (9, 6)
 
 PICTURES: Sequence[tuple[str, Sequence[str]]] = (
     ("1-dead-group", ("2",)),
-    ("2-tokens-that-paid", ("3", "t", "t", "t", "t", "t", "t")),
+    ("2-tokens-that-paid", ("3", "t", "t", "t")),
     ("3-preview", ("8",)),
     ("4-receipt", ("8", "right", "right")),
     ("5-branches", ("4", "b")),
