@@ -13,6 +13,7 @@ from grpo_tui.events.commands import (
     AnswersForPrompt,
     ChangeSettings,
     DisputeVerdict,
+    DrawMore,
     DropPrompt,
     KeepReverified,
     PostponePrompt,
@@ -265,6 +266,25 @@ async def test_what_was_decided_is_shown_and_can_be_taken_back(run_dir: Path) ->
         assert not it.session.commands, "it is dropped already"
         await it.press("b")
         assert it.session.commands == [RestorePrompt(id)]
+
+
+async def test_more_answers_in_the_step_in_progress(run_dir: Path) -> None:
+    async with triage_room(run_dir) as it:
+        await it.press("m")
+        assert not it.session.commands, "no step is in progress"
+        sampled = [event for name, event in it.script.step(STEPS + 1) if name in ("start", "sample")]
+        await it.play(*sampled)
+        current = it.view.state.current
+        assert current is not None
+        screen = it.app.screen
+        assert isinstance(screen, TriageScreen)
+        for _ in range(10):
+            if selected(it) in [group.problem.id for group in current.groups]:
+                break
+            await it.press("j")
+        await it.press("m")
+        [group] = [group for group in current.groups if group.problem.id == selected(it)]
+        assert it.session.commands == [DrawMore(STEPS + 1, group.index, 8)]
 
 
 async def test_enter_opens_the_newest_group_of_the_prompt(run_dir: Path) -> None:

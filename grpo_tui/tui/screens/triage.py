@@ -13,10 +13,12 @@ from grpo_tui.events.commands import (
     AnswersForPrompt,
     ChangeSettings,
     Command,
+    DrawMore,
     DropPrompt,
     PostponePrompt,
     RestorePrompt,
 )
+from grpo_tui.events.records import GroupRecord
 from grpo_tui.runs.triage import Outlook, Triage, triage
 from grpo_tui.tui.finder import Finder, Found
 from grpo_tui.tui.panels.base import Panel
@@ -39,6 +41,8 @@ class TriageScreen(RoomScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a", "more_answers", "more answers", id="triage.answers",
                 tooltip="Sample twice as many answers for this prompt from now on."),
+        Binding("m", "more_now", "more now", id="triage.more_now",
+                tooltip="Draw as many answers again for this prompt in the step in progress, before its update."),
         Binding("t", "warmer", "temperature", id="triage.temperature",
                 tooltip="Sample hotter by a quarter, all prompts; Tune takes it back."),
         Binding("p", "postpone", "put off", id="triage.postpone",
@@ -124,7 +128,7 @@ class TriageScreen(RoomScreen):
         self.outlook.one = self.one
         for panel in self.query(Panel):
             panel.sync(self.view, force=force)
-        key = (self.one, state.order_changes, self.view.over)
+        key = (self.one, state.order_changes, self.view.over, self._in_step is not None)
         if key != self._key:
             self._key = key
             self.refresh_bindings()
@@ -153,6 +157,8 @@ class TriageScreen(RoomScreen):
         id = one.history.problem_id if one is not None else ""
         if action in ("more_answers", "postpone", "drop"):
             return able and one is not None and not (action == "drop" and plan.away.get(id) == 0)
+        if action == "more_now":
+            return able and self._in_step is not None
         if action == "warmer":
             return able
         if action == "restore":
@@ -186,6 +192,22 @@ class TriageScreen(RoomScreen):
             id = one.history.problem_id
             size = 2 * self.view.state.plan.group_sizes.get(id, found.group_size)
             self._ask(AnswersForPrompt(id, size), f"{size} answers for this prompt from its next group on")
+
+    @property
+    def _in_step(self) -> GroupRecord | None:
+        """The selected prompt's group in the step in progress."""
+        current, one = self.view.state.current, self.one
+        groups = current.groups if current is not None else ()
+        return next((g for g in groups if one and g.problem.id == one.history.problem_id), None)
+
+    def action_more_now(self) -> None:
+        """As many answers again in the step in progress."""
+        group, current = self._in_step, self.view.state.current
+        if group is not None and current is not None:
+            size = len(group.completions)
+            self._ask(
+                DrawMore(current.step, group.index, size), f"{size} answers more in step {current.step}"
+            )
 
     def action_warmer(self) -> None:
         """A higher temperature."""
