@@ -71,6 +71,27 @@ async def test_a_verdict_is_disputed_with_a_note() -> None:
         ]
 
 
+@pytest.mark.parametrize("right", [True, False])
+async def test_what_it_should_be_is_the_other_of_right_and_wrong(right: bool) -> None:
+    script = ScriptedRun()
+    async with stage(paused_after(script, 12), script=script) as it:
+        place = next(
+            (group.index, completion.index)
+            for group in it.view.groups
+            for completion in group.completions
+            if (completion.verdict is Verdict.CORRECT) == right
+        )
+        it.view.look_at(12, *place)
+        await it.press("M")
+        await wait_for(lambda: isinstance(it.app.screen, DisputeScreen))
+        await it.press("enter")
+        await wait_for(lambda: it.session.commands)
+        [asked] = it.session.commands
+        assert isinstance(asked, DisputeVerdict)
+        assert (asked.group, asked.completion) == place
+        assert asked.should_be == ("wrong" if right else "correct")
+
+
 async def test_escape_disputes_nothing() -> None:
     script = ScriptedRun()
     async with stage(paused_after(script, 2), script=script) as it:
