@@ -14,10 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from grpo_tui.engine.control import Gate
 from grpo_tui.engine.in_progress import Answer, StepInProgress
 from grpo_tui.engine.kl_probe import KlProbe
 from grpo_tui.engine.rehearsal import rehearsal, rescore, token_text, update_config
 from grpo_tui.engine.rows import Row
+from grpo_tui.engine.seeds import derived_seed
 from grpo_tui.engine.trainer import Trainer
 from grpo_tui.events.commands import MakeReceipt
 from grpo_tui.events.types import Notice, ReceiptComputed
@@ -100,10 +102,11 @@ def compute_receipt(trainer: Trainer, step: int, *, automatic: bool = False) -> 
         raise ValueError(f"no receipt of update {step}: the weights are not as it left them any more")
     started = time.perf_counter()
     with rehearsal(trainer, "receipt", heeds=not automatic) as stage:
-        before = _old_logprobs(trainer, taken)
+        before, rounding = _old_logprobs(trainer, taken), 0.0
         if before is None:
             with trainer.policy.weights(taken.before):
                 before = rescore(trainer, taken.rows, stage.gate)
+            rounding = _rounding(trainer, taken, before, stage.gate)
         after = rescore(trainer, taken.rows, stage.gate)
         kl, positions = _kl(trainer, taken)
     moves = [_move(row, old, new, taken) for row, old, new in zip(taken.rows, before, after, strict=True)]
@@ -114,6 +117,7 @@ def compute_receipt(trainer: Trainer, step: int, *, automatic: bool = False) -> 
         kl=kl,
         kl_positions=positions,
         num_positions=sum(row.num_tokens for row in taken.rows),
+        rounding=rounding,
         seconds=time.perf_counter() - started,
         automatic=automatic,
     )
@@ -125,8 +129,23 @@ def _old_logprobs(trainer: Trainer, taken: TakenUpdate) -> list[Tensor] | None:
         return None
     if trainer.config.algorithm.num_minibatches > 1:  # later minibatches saw moved weights
         return None
-    found = [row.first_logprobs_T for row in taken.rows]
-    return [tensor for tensor in found if tensor is not None] if None not in found else None
+    found = [row.first_logprobs_T for row in taken.rows if row.first_logprobs_T is not None]
+    return found if len(found) == len(taken.rows) else None
+
+
+def _rounding(trainer: Trainer, taken: TakenUpdate, before: Sequence[Tensor], gate: Gate) -> float:
+    """Mean |Δ log-prob| of an answer under a step of the update's size whose signs are drawn at random."""
+    if trainer.policy.dtype is torch.float32:
+        return 0.0
+    generator = torch.Generator().manual_seed(derived_seed(trainer.config.run.seed, "receipt", taken.step))
+    astray = {}
+    for name, now in trainer.policy.adapter_state().items():
+        signs = torch.randint(2, now.shape, generator=generator).to(now) * 2.0 - 1.0
+        astray[name] = taken.before[name] + signs * (now - taken.before[name])
+    with trainer.policy.weights(astray):
+        moved = rescore(trainer, taken.rows, gate)
+    gaps = [abs(float((a.double() - b.double()).sum())) for a, b in zip(moved, before, strict=True)]
+    return sum(gaps) / len(gaps)
 
 
 def _kl(trainer: Trainer, taken: TakenUpdate) -> tuple[float, int]:

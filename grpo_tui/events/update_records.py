@@ -183,6 +183,9 @@ class UpdateReceipt:
     kl_positions: int = 0
     num_positions: int = 0
     """Completion tokens in the batch."""
+    rounding: float = 0.0
+    """Below float32: by so much a step of the same size in a random direction moves an answer's log-prob on average, which
+    is rounding for the most part. Changes below it say nothing."""
     seconds: float = 0.0
     automatic: bool = False
 

@@ -144,3 +144,14 @@ def test_a_run_with_receipts_keeps_one_of_each_update(tmp_path: Path) -> None:
     assert isinstance(last, UpdateReceipt)
     assert last == receipts[-1]
     assert [a.delta_T.tolist() for a in last.answers] == [a.delta_T.tolist() for a in receipts[-1].answers]
+
+
+def test_a_receipt_in_bf16_says_how_much_is_rounding() -> None:
+    with trainer_of(small_config("model.dtype=bf16", "optim.lr=1e-4")) as trainer:
+        take_steps(trainer, 1)
+        rough = compute_receipt(trainer, 1)
+    with trainer_of(small_config("optim.lr=1e-4")) as trainer:
+        take_steps(trainer, 1)
+        exact = compute_receipt(trainer, 1)
+    assert 1e-4 < rough.rounding < 1.0
+    assert exact.rounding == 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -274,6 +275,12 @@ async def test_a_receipt_lists_the_wrong_way_first() -> None:
         assert "g1·r2" in selected(it)
         assert "wrong way" in selected(it)
         assert page.index("wrong way", page.index("answer")) < page.index("g2·r1")
+
+
+async def test_a_receipt_says_what_is_rounding() -> None:
+    rough = replace(receipt(STEP - 1), rounding=0.2)
+    async with room("Receipt", ReceiptComputed(time=T0, receipt=rough)) as it:
+        assert "moves an answer by 0.2 (rounding): 2 of 4 moved less" in " ".join(text(it).split())
 
 
 async def test_a_mismatch_names_its_likely_cause() -> None:

@@ -337,6 +337,13 @@ def _receipt(sheet: _Sheet, view: RunView, r: UpdateReceipt) -> None:
     sheet.say(
         f"kl(before ‖ after) {small(r.kl)} nats a token, exact, over {r.kl_positions} of {r.num_positions} tokens"
     )
+    if r.rounding:
+        below = sum(abs(a.realised) < r.rounding for a in r.answers)
+        sheet.say(
+            f"a step as large in a random direction moves an answer by {small(r.rounding)} (rounding): {below} of "
+            f"{len(r.answers)} moved less",
+            "warn",
+        )
     if r.num_predicted:
         sheet.say(f"the preview had the sign right for {r.num_sign_agrees} of {r.num_predicted}")
     sheet.say(f"took {duration(r.seconds)}{' after the update' if r.automatic else ', asked for'}", "dim")
