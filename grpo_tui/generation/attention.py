@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface
 
+from grpo_tui.policy.attention import refuse_other_kinds
+
 NAME = "grpo_tui_grouped"
-_HARMLESS = frozenset({"position_ids", "use_cache", "is_causal", "output_attentions", "cache_position"})
 
 
 def grouped_attention(
@@ -37,9 +38,7 @@ def grouped_attention(
     Raises:
         ValueError: the model's attention is of another kind (soft caps, sinks, windows).
     """
-    unknown = {name for name, value in kwargs.items() if value is not None} - _HARMLESS
-    if unknown:
-        raise ValueError(f"attention with {', '.join(sorted(unknown))}")
+    refuse_other_kinds(kwargs)
     rows, heads, length, size = query_B_H_T_D.shape
     shared = key_B_K_S_D.shape[1]
     if length == 1:

@@ -7,6 +7,7 @@ kernel, whose memory does not grow with the square of the length.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -19,6 +20,17 @@ NAME = "grpo_tui_update"
 SHORT = 1 << 17
 """Queries × keys of one head up to which probabilities are held: 256 kB in bf16."""
 _HARMLESS = frozenset({"position_ids", "use_cache", "is_causal", "output_attentions", "cache_position"})
+
+
+def refuse_other_kinds(options: Mapping[str, Any]) -> None:
+    """Refuse what a model gives its attention beyond queries, keys, values, mask and scaling.
+
+    Raises:
+        ValueError: soft caps, sinks, windows and the like, by name.
+    """
+    unknown = {name for name, value in options.items() if value is not None} - _HARMLESS
+    if unknown:
+        raise ValueError(f"attention with {', '.join(sorted(unknown))}")
 
 
 def update_attention(
@@ -46,9 +58,9 @@ def update_attention(
     Raises:
         ValueError: the model's attention is of another kind (soft caps, sinks, windows, dropout).
     """
-    unknown = {name for name, value in kwargs.items() if value is not None} - _HARMLESS
-    if unknown or dropout:
-        raise ValueError(f"attention with {', '.join(sorted(unknown)) or 'dropout'}")
+    refuse_other_kinds(kwargs)
+    if dropout:
+        raise ValueError("attention with dropout")
     rows, heads, length, size = query_B_H_T_D.shape
     shared, seen = key_B_K_S_D.shape[1], key_B_K_S_D.shape[2]
     if attention_mask is None and length < seen:
