@@ -85,7 +85,7 @@ class Stage:
             await self.pilot.press(key)
 
 
-async def wait_for(condition: Callable[[], object], seconds: float = 10.0) -> None:
+async def wait_for(condition: Callable[[], object], seconds: float = 40.0) -> None:
     """Wait until a condition holds; fail after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not condition():
