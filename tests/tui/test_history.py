@@ -450,4 +450,5 @@ async def test_the_key_bar_names_the_room(run_dir: Path) -> None:
         assert "f filter" in keys
         assert "m bookmark" in keys
         await it.press("escape")
-        await wait_for(lambda: "4 history" in it.app.screen.query_one(KeyBar).plain)
+        await wait_for(lambda: "/ find" not in it.app.screen.query_one(KeyBar).plain)
+        assert "n/p group" in it.app.screen.query_one(KeyBar).plain

@@ -88,7 +88,7 @@ async def test_enter_goes_in_and_escape_goes_out() -> None:
         for key in ("enter", "enter", "enter", "escape", "escape", "escape"):
             await it.press(key)
             seen.append(it.focused)
-        assert seen == ["groups", "answers", "response", "response", "answers", "groups", "groups"]
+        assert seen == ["groups", "answers", "response", "tokens", "response", "answers", "groups"]
         await it.press("left_square_bracket", "escape")
         assert it.view.is_live, "the last layer out is the past"
 

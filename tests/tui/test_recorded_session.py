@@ -236,7 +236,7 @@ def _damaged(path: Path) -> None:
     ("spoil", "message"),
     [
         (lambda path: shutil.rmtree(path.parent), "no such directory"),
-        (lambda path: path.unlink(), "no run.db"),
+        (lambda path: path.unlink(), "neither run.db nor"),
         (_foreign, "not a grpo-tui run file"),
         (lambda path: path.write_text("hello " * 100), "not a grpo-tui run file"),
         (_newer, "newer grpo-tui"),

@@ -17,6 +17,7 @@ from grpo_tui.tui.heat import CHANNELS, scale_of
 from grpo_tui.tui.panels.tokens import TokensPanel
 from grpo_tui.tui.screens.response import ResponseScreen
 from grpo_tui.tui.text import compact
+from grpo_tui.tui.zoom_layout import RESPONSE_PANES
 from tests.support.apps import Stage, mid_training, paused_after, stage, wait_for
 from tests.support.builders import T0, ScriptedRun
 from tests.support.looking import by_token, inspected
@@ -423,18 +424,23 @@ async def test_side_by_side_where_there_is_room() -> None:
 
 
 async def test_on_a_small_screen_w_shows_the_verifier() -> None:
+    async def back_to_the_token() -> None:
+        for _ in RESPONSE_PANES:
+            if panel(it, "token").display:
+                break
+            await it.press("w")
+        assert panel(it, "token").display
+
     async with response_room(size=(80, 24)) as it:
         assert panel(it, "token").display
         assert not panel(it, "verifier").display
         await it.press("w")
         await wait_for(lambda: panel(it, "verifier").display)
         await shown(it, "verifier", "7/12 is not equal")
-        await it.press("w", "w")
-        assert panel(it, "token").display
+        await back_to_the_token()
         await it.press("d")
         assert panel(it, "versus").display
-        await it.press("w")
-        assert panel(it, "token").display
+        await back_to_the_token()
 
 
 async def test_enter_on_lives_response_opens_its_tokens() -> None:
