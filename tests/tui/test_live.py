@@ -89,7 +89,7 @@ async def test_enter_goes_in_and_escape_goes_out() -> None:
             await it.press("enter")
             seen.append(it.focused)
         assert seen == ["groups", "answers", "response", "tokens"], "the last is the room of tokens"
-        out = []
+        out: list[str | None] = []
         while it.focused != "groups" and len(out) < 4:
             await it.press("escape")
             out.append(it.focused)
