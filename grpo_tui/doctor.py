@@ -18,7 +18,7 @@ from grpo_tui.config import machine
 from grpo_tui.config.schema import RunConfig
 
 if TYPE_CHECKING:
-    from grpo_tui.engine.preflight import Fit
+    from grpo_tui.events.preflight import FitReport
 
 PACKAGES = ("grpo-tui", "torch", "transformers", "peft", "datasets", "textual", "sympy", "gguf")
 GB = 1e9
@@ -27,7 +27,7 @@ GB = 1e9
 def run(arguments: argparse.Namespace, config: RunConfig) -> int:
     """Run the command and give its exit code."""
     facts = machine_facts()
-    fit: Fit | None = None
+    fit: FitReport | None = None
     if arguments.fit is not None:
         from grpo_tui.engine.advice import USER_ERRORS, one_line
 
@@ -109,7 +109,7 @@ def terminal_facts(environment: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _measure(config: RunConfig, prompt_tokens: int) -> Fit:
+def _measure(config: RunConfig, prompt_tokens: int) -> FitReport:
     from grpo_tui.engine.libraries import libraries_to_notices
     from grpo_tui.engine.preflight import measure_fit
     from grpo_tui.engine.trainer import Trainer
@@ -165,19 +165,19 @@ def fact_lines(facts: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def fit_json(config: RunConfig, fit: Fit) -> dict[str, Any]:
+def fit_json(config: RunConfig, fit: FitReport) -> dict[str, Any]:
     """The measurement, JSON-ready."""
     return {
         "model": config.model.source,
         **dataclasses.asdict(fit),
         "fits": fit.fits,
-        "budget_bytes": fit.budget,
+        "budget_bytes": fit.budget_bytes,
         "seconds_per_step": fit.seconds_per_step,
         "config": fit.config_lines,
     }
 
 
-def fit_lines(config: RunConfig, fit: Fit) -> list[str]:
+def fit_lines(config: RunConfig, fit: FitReport) -> list[str]:
     """The measurement in words."""
     worst = f"{fit.prompt_tokens} prompt + {fit.completion_tokens} completion tokens"
     step = f"{fit.prompts_per_step} prompts × {fit.group_size}"
@@ -185,7 +185,7 @@ def fit_lines(config: RunConfig, fit: Fit) -> list[str]:
         "",
         f"fit of {config.model.source}: worst step, {step} at {worst}",
         f"memory      {_gb(fit.free_bytes)} free with the model loaded, {fit.margin:.0%} left alone: "
-        f"{_gb(fit.budget)} to use",
+        f"{_gb(fit.budget_bytes)} to use",
         f"sampling    {_point(fit, 'all at once', fit.sampling.extra_bytes, fit.sampling.seconds)}",
     ]
     for point in fit.microbatches:
@@ -211,10 +211,10 @@ def fit_lines(config: RunConfig, fit: Fit) -> list[str]:
     ]
 
 
-def _point(fit: Fit, what: str, extra: int | None, seconds: float) -> str:
+def _point(fit: FitReport, what: str, extra: int | None, seconds: float) -> str:
     if extra is None:
         return f"{what}: out of memory"
-    verdict = "" if extra <= fit.budget else ", too much"
+    verdict = "" if extra <= fit.budget_bytes else ", too much"
     return f"{what}: {_gb(extra)} more, {seconds:.2f} s{verdict}"
 
 

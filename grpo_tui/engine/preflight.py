@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 
@@ -22,6 +21,7 @@ from grpo_tui.engine.meter import DeviceMeter, Meter
 from grpo_tui.engine.rollout import sampling_settings
 from grpo_tui.engine.rows import Row, is_on_policy, token_batch
 from grpo_tui.engine.trainer import Prompt, Trainer
+from grpo_tui.events.preflight import FitReport, FitTrial
 from grpo_tui.generation.drawing import MAX_ROWS
 from grpo_tui.generation.streams import stream_key
 from grpo_tui.generation.types import SampleRequest
@@ -32,73 +32,13 @@ NEVER_ENDS = (-1,)
 """Ids that end a completion, while completions must reach their full length."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FitPoint:
-    """One size that was tried. ``extra_bytes`` is beyond what the loaded model holds; None: memory ran out."""
-
-    num_rows: int
-    num_tokens: int
-    extra_bytes: int | None
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
-    """What was measured, and what it means for the config."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    prompts_per_step: int
-    group_size: int
-    free_bytes: int
-    """Free once the model is loaded, before anything is tried."""
-    margin: float
-    sampling: FitPoint
-    """The whole step sampled to full length."""
-    microbatches: tuple[FitPoint, ...]
-    """Forward and backward at growing sizes."""
-    max_tokens_per_microbatch: int
-    """Largest that fits; 0 where not one row does. No more than a whole step."""
-    max_group_size: int
-    """Largest group whose step is sampled at once; 0 where not one does. Larger ones are sampled in rounds."""
-    sampling_seconds: float
-    reference_seconds: float
-    update_seconds: float
-    notes: tuple[str, ...] = ()
-
-    @property
-    def fits(self) -> bool:
-        """Whether training is possible at these settings."""
-        return self.max_tokens_per_microbatch > 0 and self.sampling.extra_bytes is not None
-
-    @property
-    def budget(self) -> int:
-        """Bytes that may be taken."""
-        return int(self.free_bytes * (1 - self.margin))
-
-    @property
-    def seconds_per_step(self) -> float:
-        """Of the worst step."""
-        return self.sampling_seconds + self.reference_seconds + self.update_seconds
-
-    @property
-    def config_lines(self) -> str:
-        """To paste into a config file; empty where nothing fits."""
-        if not self.fits:
-            return ""
-        lines = f"[optim]\nmax_tokens_per_microbatch = {self.max_tokens_per_microbatch}\n"
-        if 0 < self.max_group_size < self.group_size:
-            lines += f"\n[sampling]\ngroup_size = {self.max_group_size}\n"
-        return lines
-
-
 def measure_fit(
     trainer: Trainer,
     *,
     prompt_tokens: int = 0,
     meter: Meter | None = None,
     say: Callable[[str], None] = lambda _line: None,
-) -> Fit:
+) -> FitReport:
     """Run the worst step's parts and read what they take. The trainer is afterwards as it was.
 
     Args:
@@ -124,7 +64,7 @@ def measure_fit(
     largest = _largest(points, budget, num_rows)
     best = max((p for p in points if _is_within(p, budget)), key=lambda p: p.num_tokens, default=None)
     update = best.seconds / best.num_rows * num_rows if best else 0.0
-    return Fit(
+    return FitReport(
         prompt_tokens=len(prompt),
         completion_tokens=config.max_completion_tokens,
         prompts_per_step=config.prompts_per_step,
@@ -168,7 +108,7 @@ def _undisturbed(trainer: Trainer) -> Iterator[None]:
         torch.set_rng_state(stream)
 
 
-def _sample(trainer: Trainer, prompt: tuple[int, ...], num_rows: int, meter: Meter, held: int) -> FitPoint:
+def _sample(trainer: Trainer, prompt: tuple[int, ...], num_rows: int, meter: Meter, held: int) -> FitTrial:
     """A whole step's completions. The sampler itself tries fewer at once where memory runs out."""
     requests = [
         SampleRequest(prompt_ids=prompt, stream_key=stream_key(0, "fit", 0, "worst", row))
@@ -192,10 +132,10 @@ def _grow(
     held: int,
     budget: int,
     say: Callable[[str], None],
-) -> list[FitPoint]:
+) -> list[FitTrial]:
     """Microbatches of 1, 2, 4 … rows, up to a whole step."""
     length = len(prompt) + trainer.config.sampling.max_completion_tokens
-    points: list[FitPoint] = []
+    points: list[FitTrial] = []
     for rows in _sizes(num_rows):
         trainer.heed()
         if not meter.survives and _predicted(points, rows * length) > budget:
@@ -254,7 +194,7 @@ def _forward_backward(trainer: Trainer, rows: Sequence[Row]) -> None:
 
 def _tried(
     work: Callable[[], object], num_rows: int, num_tokens: int, meter: Meter, held: int, device: torch.device
-) -> FitPoint:
+) -> FitTrial:
     """Do it, and read what it took."""
     meter.begin()
     started = time.perf_counter()
@@ -268,11 +208,11 @@ def _tried(
     if extra is None and device.type == "cuda":
         torch.cuda.empty_cache()
     seconds = time.perf_counter() - started
-    return FitPoint(num_rows=num_rows, num_tokens=num_tokens, extra_bytes=extra, seconds=seconds)
+    return FitTrial(num_rows=num_rows, num_tokens=num_tokens, extra_bytes=extra, seconds=seconds)
 
 
 def _reference_seconds(
-    trainer: Trainer, prompt: tuple[int, ...], points: Sequence[FitPoint], budget: int
+    trainer: Trainer, prompt: tuple[int, ...], points: Sequence[FitTrial], budget: int
 ) -> float:
     """Seconds a row of the passes without gradient: the reference's, and the old policy's where it is another."""
     config = trainer.config.algorithm
@@ -290,11 +230,11 @@ def _reference_seconds(
     return passes * (time.perf_counter() - started) / len(rows)
 
 
-def _is_within(point: FitPoint, budget: int) -> bool:
+def _is_within(point: FitTrial, budget: int) -> bool:
     return point.extra_bytes is not None and point.extra_bytes <= budget
 
 
-def _predicted(points: Sequence[FitPoint], num_tokens: int) -> float:
+def _predicted(points: Sequence[FitTrial], num_tokens: int) -> float:
     """Extra bytes at a size, on the line through the last two points; from one alone, in proportion; from none, 0."""
     known = [(point.num_tokens, point.extra_bytes) for point in points if point.extra_bytes is not None]
     if not known:
@@ -303,7 +243,7 @@ def _predicted(points: Sequence[FitPoint], num_tokens: int) -> float:
     return extra + max(0.0, (extra - extra_before) / (tokens - tokens_before)) * (num_tokens - tokens)
 
 
-def _largest(points: Sequence[FitPoint], budget: int, num_rows: int) -> int:
+def _largest(points: Sequence[FitTrial], budget: int, num_rows: int) -> int:
     """Most tokens in a microbatch that stay within the budget, in whole rows.
 
     Between the largest size that fitted and the first that did not, the line through the last two that fitted decides.
@@ -320,7 +260,7 @@ def _largest(points: Sequence[FitPoint], budget: int, num_rows: int) -> int:
     return rows * length
 
 
-def _group_that_fits(sampling: FitPoint, budget: int, prompts_per_step: int) -> int:
+def _group_that_fits(sampling: FitTrial, budget: int, prompts_per_step: int) -> int:
     """Memory of sampling grows with the rows decoded together, of which the samplers take at most ``MAX_ROWS``."""
     if sampling.extra_bytes is None:
         return 0

@@ -9,13 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from grpo_tui.data.order import ProblemOrder
 from grpo_tui.data.render import render_prompt
 from grpo_tui.engine.advice import one_line
 from grpo_tui.engine.control import StopRequested, Withdrawn
-from grpo_tui.engine.preflight import Fit, FitPoint, measure_fit
+from grpo_tui.engine.preflight import measure_fit
 from grpo_tui.engine.rollout import REPORT_SECONDS, completion_record, sampling_settings
 from grpo_tui.engine.scoring import scored
 from grpo_tui.engine.seeds import derived_seed
@@ -24,8 +24,6 @@ from grpo_tui.events.commands import MeasureFit, Probe
 from grpo_tui.events.preflight import (
     FIT,
     PROBE,
-    FitReport,
-    FitTrial,
     ProbedGroup,
     ProbeReport,
     PromptPiece,
@@ -186,31 +184,7 @@ def measure(trainer: Trainer, request: MeasureFit) -> None:  # noqa: ARG001
             done += 1
             _report(trainer, FIT, Phase.UPDATE if done > 1 else Phase.SAMPLE, done - 1, 0, "sizes tried")
 
-        trainer.emit(FitMeasured(time=time.time(), report=fit_report(measure_fit(trainer, say=say))))
-
-
-def fit_report(fit: Fit) -> FitReport:
-    """A measurement as the record of it."""
-    return FitReport(
-        prompt_tokens=fit.prompt_tokens,
-        completion_tokens=fit.completion_tokens,
-        prompts_per_step=fit.prompts_per_step,
-        group_size=fit.group_size,
-        free_bytes=fit.free_bytes,
-        budget_bytes=fit.budget,
-        sampling=_trial(fit.sampling),
-        microbatches=tuple(map(_trial, fit.microbatches)),
-        max_tokens_per_microbatch=fit.max_tokens_per_microbatch,
-        max_group_size=fit.max_group_size,
-        sampling_seconds=fit.sampling_seconds,
-        reference_seconds=fit.reference_seconds,
-        update_seconds=fit.update_seconds,
-        notes=fit.notes,
-    )
-
-
-def _trial(point: FitPoint) -> FitTrial:
-    return FitTrial(**asdict(point))
+        trainer.emit(FitMeasured(time=time.time(), report=measure_fit(trainer, say=say)))
 
 
 @contextmanager

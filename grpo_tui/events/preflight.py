@@ -99,20 +99,24 @@ class FitTrial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitReport:
-    """Whether the worst step fits, measured; bytes and seconds. See :class:`grpo_tui.engine.preflight.Fit`."""
+    """Whether the worst step fits, measured (:mod:`grpo_tui.engine.preflight`), and what it means for the config."""
 
     prompt_tokens: int
     completion_tokens: int
     prompts_per_step: int
     group_size: int
     free_bytes: int
-    budget_bytes: int
-    """Of the free bytes, those that may be taken."""
+    """Free once the model is loaded, before anything is tried."""
+    margin: float
+    """Share of them that is left alone."""
     sampling: FitTrial
+    """The whole step sampled to full length."""
     microbatches: tuple[FitTrial, ...]
+    """Forward and backward at growing sizes."""
     max_tokens_per_microbatch: int
-    """Largest that fits; 0 where not one row does."""
+    """Largest that fits; 0 where not one row does. No more than a whole step."""
     max_group_size: int
+    """Largest group whose step is sampled at once; 0 where not one does. Larger ones are sampled in rounds."""
     sampling_seconds: float
     reference_seconds: float
     update_seconds: float
@@ -124,6 +128,21 @@ class FitReport:
         return self.max_tokens_per_microbatch > 0 and self.sampling.extra_bytes is not None
 
     @property
+    def budget_bytes(self) -> int:
+        """Of the free bytes, those that may be taken."""
+        return int(self.free_bytes * (1 - self.margin))
+
+    @property
     def seconds_per_step(self) -> float:
         """Of the worst step."""
         return self.sampling_seconds + self.reference_seconds + self.update_seconds
+
+    @property
+    def config_lines(self) -> str:
+        """To paste into a config file; empty where nothing fits."""
+        if not self.fits:
+            return ""
+        lines = f"[optim]\nmax_tokens_per_microbatch = {self.max_tokens_per_microbatch}\n"
+        if 0 < self.max_group_size < self.group_size:
+            lines += f"\n[sampling]\ngroup_size = {self.max_group_size}\n"
+        return lines

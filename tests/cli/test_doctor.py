@@ -13,7 +13,7 @@ import pytest
 
 from grpo_tui.config.load import load_config
 from grpo_tui.doctor import fit_lines, terminal_facts
-from grpo_tui.engine.preflight import Fit, FitPoint
+from grpo_tui.events.preflight import FitReport, FitTrial
 
 SMALL = (
     *("--set", "sampling.prompts_per_step=2"),
@@ -86,9 +86,9 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "HEAVY []"
 
 
-def made_fit(extra: int | None) -> Fit:
-    point = FitPoint(num_rows=4, num_tokens=400, extra_bytes=extra, seconds=1.0)
-    return Fit(
+def made_fit(extra: int | None) -> FitReport:
+    point = FitTrial(num_rows=4, num_tokens=400, extra_bytes=extra, seconds=1.0)
+    return FitReport(
         prompt_tokens=36,
         completion_tokens=64,
         prompts_per_step=2,

@@ -13,6 +13,7 @@ from grpo_tui.engine import preflight
 from grpo_tui.engine.meter import DeviceMeter
 from grpo_tui.engine.preflight import measure_fit, worst_rows
 from grpo_tui.engine.trainer import Trainer
+from grpo_tui.events.preflight import FitTrial
 from grpo_tui.generation.drawing import MAX_ROWS
 from tests.engine.support import small_config, take_steps, trainer_of
 
@@ -135,7 +136,7 @@ def test_the_margin_is_kept_free(trainer: Trainer, monkeypatch: pytest.MonkeyPat
     free = round(5 * length * PER_TOKEN / (1 - preflight.MARGIN)) + 1
     fit = measured(trainer, MadeUp(free), monkeypatch)
     assert fit.max_tokens_per_microbatch == 5 * length
-    assert fit.budget == pytest.approx(5 * length * PER_TOKEN, abs=1)
+    assert fit.budget_bytes == pytest.approx(5 * length * PER_TOKEN, abs=1)
     assert f"max_tokens_per_microbatch = {5 * length}" in fit.config_lines
 
 
@@ -169,7 +170,7 @@ def test_sampling_that_runs_out_is_told(trainer: Trainer, monkeypatch: pytest.Mo
 
 
 def test_groups_that_fit_follow_from_the_memory_of_sampling(trainer: Trainer) -> None:
-    point = preflight.FitPoint(num_rows=8, num_tokens=800, extra_bytes=800, seconds=1.0)
+    point = FitTrial(num_rows=8, num_tokens=800, extra_bytes=800, seconds=1.0)
     assert preflight._group_that_fits(point, 800, 2) == 4
     assert preflight._group_that_fits(point, 1600, 2) == 8
     assert preflight._group_that_fits(point, 10**9, 2) == MAX_ROWS // 2

@@ -74,7 +74,7 @@ FITS = FitReport(
     prompts_per_step=8,
     group_size=8,
     free_bytes=20_000_000_000,
-    budget_bytes=18_000_000_000,
+    margin=0.1,
     sampling=FitTrial(num_rows=64, num_tokens=6656, extra_bytes=90_000_000, seconds=1.5),
     microbatches=(
         FitTrial(num_rows=1, num_tokens=104, extra_bytes=14_000_000, seconds=0.1),
