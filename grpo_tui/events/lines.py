@@ -23,6 +23,11 @@ def ancestry(tree: Tree, branch: int) -> Iterator[tuple[int, int | None]]:
         branch = record.parent
 
 
+def limits(tree: Tree, branch: int, step: int) -> dict[int, int]:
+    """The branches that a line goes through up to the end of a step, each with the last step on it."""
+    return {one: step if last is None else min(last, step) for one, last in ancestry(tree, branch)}
+
+
 def holder(tree: Tree, branch: int, step: int) -> int:
     """The branch that a step of a line was taken on; the state before step 1 is the first line's."""
     for candidate, last in ancestry(tree, branch):

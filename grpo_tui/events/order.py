@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from grpo_tui.events.lines import ancestry
+from grpo_tui.events.lines import limits
 from grpo_tui.events.records import BranchRecord
 
 if TYPE_CHECKING:
@@ -34,11 +34,8 @@ def on_line(
     changes: Iterable[OrderChanged], tree: Mapping[int, BranchRecord], branch: int, finished_steps: int
 ) -> tuple[OrderChanged, ...]:
     """The changes that the line ending in ``branch`` has after a step, oldest first."""
-    limits = {
-        one: finished_steps if last is None else min(last, finished_steps)
-        for one, last in ancestry(tree, branch)
-    }
-    return tuple(change for change in changes if change.finished_steps <= limits.get(change.branch, -1))
+    ends = limits(tree, branch, finished_steps)
+    return tuple(change for change in changes if change.finished_steps <= ends.get(change.branch, -1))
 
 
 def plan_for(changes: Iterable[OrderChanged], step: int) -> PromptPlan:

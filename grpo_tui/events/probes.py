@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from grpo_tui.events.lines import ancestry
+from grpo_tui.events.lines import limits
 from grpo_tui.events.records import BranchRecord
 from rewards.base import Verdict
 
@@ -61,12 +61,10 @@ def points(
     probe: int, read: Iterable[ProbesRead], tree: Mapping[int, BranchRecord], branch: int, last_step: int
 ) -> tuple[ProbePoint, ...]:
     """The readings of a probe on the line that ends in ``branch``, up to a step, oldest first; the last of each step."""
-    limits = {
-        one: last_step if last is None else min(last, last_step) for one, last in ancestry(tree, branch)
-    }
+    ends = limits(tree, branch, last_step)
     found: dict[int, ProbePoint] = {}
     for event in read:
-        if event.step > limits.get(event.branch, -1):
+        if event.step > ends.get(event.branch, -1):
             continue
         for reading in event.readings:
             if reading.probe == probe:
