@@ -21,7 +21,7 @@ from grpo_tui.engine.tuning import replay_changes
 from grpo_tui.events.commands import Fork, GoTo, Redo, StartAgain, Undo
 from grpo_tui.events.lines import ROOT, holder
 from grpo_tui.events.records import BranchRecord
-from grpo_tui.events.state import divide_changes
+from grpo_tui.events.settings import divide
 from grpo_tui.events.types import BranchStarted, Notice, SettingsChanged, StatesKept, WentTo
 from grpo_tui.runs.states import KEEP_LAST, Position
 
@@ -220,7 +220,7 @@ class History:
 
     def under_settings(self, trainer: Trainer, branch: int, step: int) -> None:
         """Go on under the settings that a line had after a step, with what was changed up to there."""
-        changes, _ = divide_changes(self.tree, branch, step, self.changes)
+        changes, _ = divide(self.tree, branch, step, self.changes)
         replay_changes(trainer, changes, step, self.began_with)
 
     def _leave(self, trainer: Trainer) -> tuple[KeptState, Position]:

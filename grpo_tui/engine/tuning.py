@@ -22,7 +22,7 @@ from grpo_tui.engine.paths import anchored
 from grpo_tui.engine.rewarding import differs_by_more_than_weights, make_reward
 from grpo_tui.events.commands import ChangeSettings, UndoSettings
 from grpo_tui.events.records import PHASES, Phase, SettingChange
-from grpo_tui.events.state import in_force, last_undoable
+from grpo_tui.events.settings import in_force, last_undoable
 from grpo_tui.events.types import Notice, SettingsChanged
 from rewards.compose import WeightedReward
 

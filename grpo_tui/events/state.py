@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
-from grpo_tui.events import order
+from grpo_tui.events import order, settings
 from grpo_tui.events.breakpoints import Breakpoint, Hit
 from grpo_tui.events.judgements import Flip
-from grpo_tui.events.lines import ROOT, ancestry, common_step, holder
+from grpo_tui.events.lines import ROOT, common_step, holder
 from grpo_tui.events.probes import ProbePoint, points
 from grpo_tui.events.records import (
     BranchRecord,
@@ -281,7 +281,7 @@ def _stand_at(state: RunState, branch: int, step: int) -> RunState:
         state, branch, step, state.checkpoints, [one.checkpoints for one in left_behind]
     )
     changes = [*state.settings_changes, *(c for one in left_behind for c in one.settings_changes)]
-    here, elsewhere = divide_changes(tree, branch, step, changes)
+    here, elsewhere = settings.divide(tree, branch, step, changes)
     left_changes: dict[int, tuple[SettingsChanged, ...]] = {}
     for change in elsewhere:
         left_changes[change.branch] = (*left_changes.get(change.branch, ()), change)
@@ -304,20 +304,6 @@ def _stand_at(state: RunState, branch: int, step: int) -> RunState:
         settings_changes=here,
         left=MappingProxyType(left),
     )
-
-
-def divide_changes(
-    tree: Mapping[int, BranchRecord], branch: int, step: int, changes: Iterable[SettingsChanged]
-) -> tuple[tuple[SettingsChanged, ...], tuple[SettingsChanged, ...]]:
-    """Changes of settings that a line has up to the end of a step, oldest first, and those it has not."""
-    limits = {one: step if last is None else min(last, step) for one, last in ancestry(tree, branch)}
-    here: list[SettingsChanged] = []
-    elsewhere: list[SettingsChanged] = []
-    for change in changes:
-        on_line = change.finished_steps <= limits.get(change.branch, -1)
-        (here if on_line else elsewhere).append(change)
-    # Numbers grow along a line.
-    return tuple(sorted(here, key=lambda change: change.number)), tuple(elsewhere)
 
 
 class _OfStep(Protocol):
@@ -613,26 +599,9 @@ def _request_failed(state: RunState, event: RequestFailed) -> RunState:
     return replace(state, log=_log(state, event, "error", "request", message))
 
 
-def last_undoable(changes: Sequence[SettingsChanged]) -> SettingsChanged | None:
-    """The newest change that neither takes one back nor was taken back."""
-    undone = {change.undoes for change in changes}
-    return next((c for c in reversed(changes) if not c.undoes and c.number not in undone), None)
-
-
-def in_force(changes: Sequence[SettingsChanged], step: int) -> tuple[SettingsChanged, ...]:
-    """The changes that count in a step: all up to the last one made for it or for a step before."""
-    last = max((i for i, change in enumerate(changes) if change.step <= step), default=-1)
-    return tuple(changes[: last + 1])
-
-
-def describe_changes(event: SettingsChanged) -> str:
-    """What changed, in one line: ``optim.lr 5e-6 → 1e-5, …``."""
-    return ", ".join(f"{change.key} {change.old} → {change.new}" for change in event.changes)
-
-
 def _settings_changed(state: RunState, event: SettingsChanged) -> RunState:
     verb = "taken back: " if event.undoes else ""
-    message = f"{verb}{describe_changes(event)} from step {event.step} (by {event.by})"
+    message = f"{verb}{settings.describe(event)} from step {event.step} (by {event.by})"
     steps = next((change.new for change in event.changes if change.key == "run.steps"), None)
     run = state.run
     if run is not None and steps is not None:

@@ -13,7 +13,7 @@ from textual.widgets import Input
 
 from grpo_tui.config.emit import to_toml
 from grpo_tui.events.commands import ChangeSettings, Request, UndoSettings
-from grpo_tui.events.state import last_undoable
+from grpo_tui.events.settings import last_undoable
 from grpo_tui.events.types import SettingsChanged
 from grpo_tui.tui.actions import TUNE_ACTIONS, bindings
 from grpo_tui.tui.asking import listed, waiting_text
