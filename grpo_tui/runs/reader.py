@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
 from grpo_tui.events import codec
+from grpo_tui.events.fold import reduce
 from grpo_tui.events.records import (
     CompletionRecord,
     EvalRecord,
@@ -25,7 +26,7 @@ from grpo_tui.events.records import (
     StepDetail,
     StepMetrics,
 )
-from grpo_tui.events.state import RunState, reduce
+from grpo_tui.events.state import RunState
 from grpo_tui.events.types import (
     AdvantagesComputed,
     BranchStarted,
@@ -278,7 +279,7 @@ class RunReader:
             lean: leave the gradient norms by module out of ``history``, which are most of a long run's memory;
                 :meth:`load_step` has them.
 
-        It equals :func:`~grpo_tui.events.state.reduce` over ``events()``, and over the events given to the
+        It equals :func:`~grpo_tui.events.fold.reduce` over ``events()``, and over the events given to the
         writer: also ``recent`` and ``current`` with their groups, phases and log. Of a step that was dropped
         (retried, or in progress when its process was killed) only the events outside the step remain.
         """

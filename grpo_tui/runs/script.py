@@ -24,7 +24,8 @@ from grpo_tui.config.changes import differences
 from grpo_tui.config.emit import from_dict
 from grpo_tui.events import codec
 from grpo_tui.events.commands import Place, Request, StartAgain
-from grpo_tui.events.state import RunState, reduce
+from grpo_tui.events.fold import reduce
+from grpo_tui.events.state import RunState
 from grpo_tui.events.types import (
     BranchStarted,
     CommandObeyed,

@@ -5,7 +5,7 @@ change, an error …), and then writes all of them, in order, in one transaction
 therefore loses at most the step in progress. If the disk refuses, nothing is lost and nothing half-written: the
 events stay in memory and go out with the next write, or with :meth:`RunWriter.flush`.
 
-What is stored of a step is what :func:`grpo_tui.events.state.reduce` makes of its events, so the file and the
+What is stored of a step is what :func:`grpo_tui.events.fold.reduce` makes of its events, so the file and the
 screen cannot disagree.
 """
 
@@ -23,9 +23,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from grpo_tui.events import codec
+from grpo_tui.events.fold import reduce
 from grpo_tui.events.lines import common_step
 from grpo_tui.events.records import BranchRecord, CompletionRecord, GroupRecord, ProblemRecord, StepDetail
-from grpo_tui.events.state import LogLine, RunState, reduce
+from grpo_tui.events.state import LogLine, RunState
 from grpo_tui.events.types import (
     AdvantagesComputed,
     BranchStarted,

@@ -27,8 +27,9 @@ from grpo_tui.events.commands import (
     Stop,
     Undo,
 )
+from grpo_tui.events.fold import reduce
 from grpo_tui.events.records import CompletionRecord, GroupRecord, Mode, StepDetail, StepMetrics
-from grpo_tui.events.state import LogLine, RunState, reduce
+from grpo_tui.events.state import LogLine, RunState
 from grpo_tui.events.types import (
     ActTaken,
     BreakpointHit,

@@ -31,7 +31,7 @@ def loaded_after(statement: str) -> set[str]:
         "grpo_tui.engine.control",
         "grpo_tui.engine.runner",
         "grpo_tui.events.codec",
-        "grpo_tui.events.state",
+        "grpo_tui.events.fold",
         "grpo_tui.reward_model.command",
         "grpo_tui.runs.query",
         "grpo_tui.runs.reader",

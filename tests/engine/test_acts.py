@@ -28,8 +28,9 @@ from grpo_tui.events.commands import (
     SetBreakpoint,
     UndoAct,
 )
+from grpo_tui.events.fold import reduce
 from grpo_tui.events.records import Mode, Phase, StepMetrics
-from grpo_tui.events.state import RunState, reduce
+from grpo_tui.events.state import RunState
 from grpo_tui.events.types import (
     ActTaken,
     AdvantagesComputed,

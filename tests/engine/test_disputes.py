@@ -23,8 +23,9 @@ from grpo_tui.events.commands import (
     StepPhase,
     UndoSettings,
 )
+from grpo_tui.events.fold import reduce
 from grpo_tui.events.records import GroupRecord
-from grpo_tui.events.state import RunState, reduce
+from grpo_tui.events.state import RunState
 from grpo_tui.events.types import RequestFailed, Reverified, StepFinished, VerdictDisputed, VerdictsRevised
 from grpo_tui.runs.disputes import DISPUTES, append, case_of
 from grpo_tui.runs.reader import RunReader

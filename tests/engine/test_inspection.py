@@ -14,8 +14,9 @@ from grpo_tui.engine.inspection import inspect_completion, score_tokens, token_t
 from grpo_tui.engine.requests import obey
 from grpo_tui.engine.trainer import Trainer
 from grpo_tui.events.commands import InspectCompletion, Resume, StepOnce, StepPhase
+from grpo_tui.events.fold import reduce
 from grpo_tui.events.records import GroupRecord
-from grpo_tui.events.state import RunState, reduce
+from grpo_tui.events.state import RunState
 from grpo_tui.events.types import CompletionInspected, RequestFailed, StepFinished
 from grpo_tui.runs.reader import RunReader
 from tests.engine.support import Background, Events, small_config, take_steps, trainer_of

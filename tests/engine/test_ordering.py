@@ -24,7 +24,8 @@ from grpo_tui.events.commands import (
     StepPhase,
     Undo,
 )
-from grpo_tui.events.state import RunState, reduce
+from grpo_tui.events.fold import reduce
+from grpo_tui.events.state import RunState
 from grpo_tui.events.types import GroupSampled, OrderChanged, RequestFailed, StepFinished, WentTo
 from grpo_tui.runs.reader import RunReader
 from grpo_tui.runs.script import script_of

@@ -23,8 +23,9 @@ from grpo_tui.events.commands import (
     Undo,
     UnpinProbe,
 )
+from grpo_tui.events.fold import reduce
 from grpo_tui.events.probes import ProbeAnswer, ProbePoint, ProbeReading, flips
-from grpo_tui.events.state import KEPT_TEXTS, RunState, reduce
+from grpo_tui.events.state import KEPT_TEXTS, RunState
 from grpo_tui.events.types import (
     Event,
     Notice,

@@ -22,8 +22,9 @@ from grpo_tui.engine.rows import make_rows
 from grpo_tui.engine.scoring import score_groups
 from grpo_tui.engine.step import run_step
 from grpo_tui.engine.trainer import Trainer
+from grpo_tui.events.fold import reduce
 from grpo_tui.events.records import PHASES, GroupRecord, Phase, StepMetrics
-from grpo_tui.events.state import RunState, reduce
+from grpo_tui.events.state import RunState
 from grpo_tui.events.types import (
     AdvantagesComputed,
     GroupSampled,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from grpo_tui.events import codec
+from grpo_tui.events.fold import reduce
 from grpo_tui.events.records import (
     PHASES,
     CompletionRecord,
@@ -21,7 +22,7 @@ from grpo_tui.events.records import (
     ProblemRecord,
     StepMetrics,
 )
-from grpo_tui.events.state import RunState, reduce
+from grpo_tui.events.state import RunState
 from grpo_tui.events.types import (
     AdvantagesComputed,
     CheckpointSaved,

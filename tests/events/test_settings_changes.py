@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from grpo_tui.events.codec import decode, encode, to_json
+from grpo_tui.events.fold import reduce
 from grpo_tui.events.records import SettingChange
 from grpo_tui.events.settings import in_force, last_undoable
-from grpo_tui.events.state import RunState, reduce
+from grpo_tui.events.state import RunState
 from grpo_tui.events.types import RunStarted, SettingsChanged, StepStarted
 from tests.events.builders import fold, opening, step_events
 

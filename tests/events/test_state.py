@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from grpo_tui.events.fold import reduce
 from grpo_tui.events.records import Mode, Phase
-from grpo_tui.events.state import LOG_LINES, RECENT_STEPS, RunState, reduce
+from grpo_tui.events.state import LOG_LINES, RECENT_STEPS, RunState
 from grpo_tui.events.types import (
     Event,
     GroupSampled,

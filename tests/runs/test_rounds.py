@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from grpo_tui.events.fold import reduce
 from grpo_tui.events.records import (
     CriticReport,
     GroupRecord,
@@ -16,7 +17,7 @@ from grpo_tui.events.records import (
     UpdateReport,
     WorstToken,
 )
-from grpo_tui.events.state import RunState, reduce
+from grpo_tui.events.state import RunState
 from grpo_tui.events.types import (
     AdvantagesComputed,
     Event,

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from grpo_tui.events.fold import reduce
 from grpo_tui.events.records import Mode
-from grpo_tui.events.state import RunState, reduce
+from grpo_tui.events.state import RunState
 from grpo_tui.events.types import (
     AdvantagesComputed,
     Event,

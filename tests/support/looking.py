@@ -9,8 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from grpo_tui.events.fold import reduce
 from grpo_tui.events.records import CompletionRecord, FloatArray, GroupRecord, TokenScores
-from grpo_tui.events.state import RunState, reduce
+from grpo_tui.events.state import RunState
 from grpo_tui.events.types import (
     CompletionInspected,
     Event,

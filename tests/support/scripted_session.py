@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from grpo_tui.events.commands import Command
+from grpo_tui.events.fold import reduce
 from grpo_tui.events.records import ProblemRecord, StepDetail
-from grpo_tui.events.state import RunState, reduce
+from grpo_tui.events.state import RunState
 from grpo_tui.events.types import Event, Preview, Progress
 from grpo_tui.runs.reader import PastGroup
 from rewards.base import Verdict

@@ -473,7 +473,8 @@ def test_the_first_column_has_the_earliest_split() -> None:
     begun = started(sources=("x", "y", "z"), num_samples=1)
     texts = {"x": "a b c d", "y": "a b c e", "z": "a q"}
     events = [begun, *(answered(begun, source, [texts[source]]) for source in "xyz")]
-    from grpo_tui.events.state import RunState, reduce
+    from grpo_tui.events.fold import reduce
+    from grpo_tui.events.state import RunState
 
     state = RunState()
     for event in events:

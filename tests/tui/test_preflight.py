@@ -378,7 +378,8 @@ def test_a_prompt_of_any_text_keeps_to_its_width(width: int) -> None:
 
 def test_a_check_that_ended_before_is_not_the_one_asked_for() -> None:
     """Asked, ended, asked again: the first end does not end the second."""
-    from grpo_tui.events.state import RunState, reduce
+    from grpo_tui.events.fold import reduce
+    from grpo_tui.events.state import RunState
     from grpo_tui.tui.view import RunView
     from tests.support.scripted_session import ScriptedSession
 
