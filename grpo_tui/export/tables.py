@@ -11,6 +11,7 @@ from grpo_tui.events.records import CompletionRecord, EvalRecord, GroupRecord, S
 from grpo_tui.export.errors import ExportError
 from grpo_tui.export.files import whole_file
 from grpo_tui.runs.reader import RunReader
+from grpo_tui.runs.schema import storable
 
 if TYPE_CHECKING:
     import pyarrow
@@ -76,30 +77,30 @@ def completion_row(step: int, group: GroupRecord, completion: CompletionRecord) 
         "step": step,
         "group": group.index,
         "index": completion.index,
-        "problem_id": _plain(problem.id),
-        "question": _plain(problem.question),
-        "prompt": _plain(problem.prompt),
-        "answer": _plain(problem.answer),
-        "text": _plain(completion.text),
+        "problem_id": storable(problem.id),
+        "question": storable(problem.question),
+        "prompt": storable(problem.prompt),
+        "answer": storable(problem.answer),
+        "text": storable(completion.text),
         "verdict": completion.verdict.value if completion.verdict is not None else None,
         "correct": completion.verdict.right if completion.verdict is not None else None,
-        "extracted": _plain(judged.explanation.answer_text) if judged else None,
-        "why": _plain(judged.explanation.sentence) if judged else None,
-        "near_miss": _plain(judged.explanation.near_miss) if judged else None,
+        "extracted": storable(judged.explanation.answer_text) if judged else None,
+        "why": storable(judged.explanation.sentence) if judged else None,
+        "near_miss": storable(judged.explanation.near_miss) if judged else None,
         "reward": completion.reward,
         "advantage": completion.advantage,
         "kl_ref": completion.kl_ref,
         "pushed": float(weight.sum()) if weight is not None and weight.size else None,
         "num_tokens": completion.num_tokens,
         "num_prompt_tokens": problem.num_prompt_tokens,
-        "finish_reason": _plain(completion.finish_reason),
+        "finish_reason": storable(completion.finish_reason),
         "logprob_mean": _mean(completion.logprobs_T),
         "entropy_mean": _mean(completion.entropies_T),
         "dead": group.degenerate,
         "round": completion.round,
         "excluded": completion.excluded,
     }
-    return row | {f"component_{_plain(name)}": score.value for name, score in completion.scores.items()}
+    return row | {f"component_{storable(name)}": score.value for name, score in completion.scores.items()}
 
 
 def metrics_row(metrics: StepMetrics, evaluation: EvalRecord | None) -> dict[str, Any]:
@@ -117,10 +118,10 @@ def _flat(prefix: str, value: Any) -> dict[str, Any]:
         return {
             key: leaf for name, part in value.items() for key, leaf in _flat(f"{prefix}{name}.", part).items()
         }
-    name = _plain(prefix.removesuffix("."))
+    name = storable(prefix.removesuffix("."))
     if isinstance(value, tuple):
-        return {name: "\n".join(_plain(str(part)) for part in value)}
-    return {name: _plain(value) if isinstance(value, str) else value}
+        return {name: "\n".join(storable(str(part)) for part in value)}
+    return {name: storable(value) if isinstance(value, str) else value}
 
 
 def _pages(reader: RunReader, steps: Sequence[int]) -> Iterator[list[dict[str, Any]]]:
@@ -142,7 +143,7 @@ def _completion_schema(arrow: Any, history: Sequence[StepMetrics]) -> pyarrow.Sc
         **dict.fromkeys(("reward", "advantage", "kl_ref", "pushed", "logprob_mean", "entropy_mean"), real),
         **dict.fromkeys(("correct", "dead"), arrow.bool_()),
     }
-    components = dict.fromkeys(f"component_{_plain(name)}" for m in history for name in m.component_means)
+    components = dict.fromkeys(f"component_{storable(name)}" for m in history for name in m.component_means)
     names = [*COLUMNS[: COLUMNS.index("advantage")], *components, *COLUMNS[COLUMNS.index("advantage") :]]
     return arrow.schema([(name, real if name in components else kinds.get(name, text)) for name in names])
 
@@ -168,11 +169,6 @@ def _steps(run_dir: Path, history: Sequence[StepMetrics], step: int | None) -> l
 
 def _mean(values_T: Any) -> float | None:
     return float(values_T.mean()) if values_T.size else None
-
-
-def _plain(text: str) -> str:
-    """The text as UTF-8 can hold it: a lone surrogate becomes a question mark."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _pyarrow() -> tuple[Any, Any]:

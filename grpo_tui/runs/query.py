@@ -26,6 +26,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from grpo_tui.runs.schema import storable
 from rewards.base import Verdict
 
 MAX_LENGTH = 2000
@@ -335,19 +336,14 @@ def _is_costly(query: Query) -> bool:
 def _comparison_sql(query: Comparison, values: list[float | str]) -> str:
     field = _COMPONENT if query.component else FIELDS[query.field]
     if query.component:
-        values.append(_storable(query.field))
-    values.append(_storable(query.value) if isinstance(query.value, str) else query.value)
+        values.append(storable(query.field))
+    values.append(storable(query.value) if isinstance(query.value, str) else query.value)
     if query.operator == "~":
         return f"ifnull(has_text({field.sql}, ?), 0)"
     if field.is_text:
         negation = "NOT " if query.operator == "!=" else ""
         return f"ifnull({negation}same_text({field.sql}, ?), 0)"
     return f"ifnull({field.sql} {_SQL_OPERATORS[query.operator]} ?, 0)"
-
-
-def _storable(text: str) -> str:
-    """As the run file holds it: lone surrogates are question marks there."""
-    return text.encode(errors="replace").decode()
 
 
 _SQL_OPERATORS = {"<": "<", "<=": "<=", "=": "=", "!=": "<>", ">=": ">=", ">": ">"}

@@ -193,6 +193,11 @@ MIGRATIONS: tuple[Migration, ...] = (_first_version, _named_branches_and_a_head)
 """The n-th brings a file of version n to version n + 1; the first makes an empty file a run file."""
 
 
+def storable(text: str) -> str:
+    """The text as SQLite and UTF-8 can hold it: lone surrogates become question marks."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
 def problem_digest(record: str) -> bytes:
     """Key of a problem in its table, from its record as JSON."""
     return hashlib.sha256(record.encode()).digest()[:16]

@@ -62,7 +62,7 @@ from grpo_tui.events.types import (
 from grpo_tui.runs import schema
 from grpo_tui.runs.checkpoints import bring_back, fsync, set_aside
 from grpo_tui.runs.lock import RunLock
-from grpo_tui.runs.schema import RunFileError, clear_errors, os_error
+from grpo_tui.runs.schema import RunFileError, clear_errors, os_error, storable
 
 PROMPT_EVENTS: tuple[type[Event], ...] = (
     RunStarted,
@@ -315,7 +315,7 @@ class RunWriter:
             case CheckpointSaved():
                 self._connection.execute(
                     "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?)",
-                    (position.branch, event.step, event.time, event.path, event.num_bytes),
+                    (position.branch, event.step, event.time, storable(event.path), event.num_bytes),
                 )
         of_step = isinstance(event, _STEP_EVENTS)
         if isinstance(event, _GROUP_EVENTS) and lean.current is before.current:
@@ -397,7 +397,7 @@ class RunWriter:
         self._set_aside(event.fork_step)
         self._connection.execute(
             "INSERT INTO branches (id, parent, fork_step, created, name) VALUES (?, ?, ?, ?, ?)",
-            (event.branch, event.parent, event.fork_step, event.time, _storable(event.name)),
+            (event.branch, event.parent, event.fork_step, event.time, storable(event.name)),
         )
         return self._set_head(position, event.branch, event.fork_step)
 
@@ -486,10 +486,10 @@ class RunWriter:
         row = self._connection.execute("SELECT id FROM problems WHERE digest = ?", (digest,)).fetchone()
         if row:
             return int(row[0])
-        prompt, answer = _storable(problem.prompt), _storable(problem.answer)
+        prompt, answer = storable(problem.prompt), storable(problem.answer)
         cursor = self._connection.execute(
             "INSERT INTO problems (digest, problem_id, prompt, answer, record) VALUES (?, ?, ?, ?, ?)",
-            (digest, _storable(problem.id), prompt, answer, record),
+            (digest, storable(problem.id), prompt, answer, record),
         )
         if self._indexed:
             self._connection.execute(
@@ -532,7 +532,7 @@ def _completion_row(group_id: int | None, place: int, completion: CompletionReco
     data, arrays = codec.encode_record(completion)
     for name in arrays:
         data.pop(name, None)
-    text = _storable(completion.text)
+    text = storable(completion.text)
     if text == completion.text:
         del data["text"]
     verdict = completion.verdict
@@ -540,7 +540,7 @@ def _completion_row(group_id: int | None, place: int, completion: CompletionReco
         group_id,
         place,
         text,
-        completion.finish_reason,
+        storable(completion.finish_reason),
         completion.num_tokens,
         _finite(completion.reward),
         _finite(completion.advantage),
@@ -548,11 +548,6 @@ def _completion_row(group_id: int | None, place: int, completion: CompletionReco
         codec.to_json(data),
         codec.pack(arrays),
     )
-
-
-def _storable(text: str) -> str:
-    """The text as SQLite can hold it: lone surrogates become question marks."""
-    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def _finite(number: float | None) -> float | None:
@@ -607,7 +602,7 @@ def _create_database(path: Path, config_toml: str) -> None:
                     [
                         ("run_id", uuid.uuid4().hex),
                         ("created", repr(time.time())),
-                        ("config_toml", _storable(config_toml)),
+                        ("config_toml", storable(config_toml)),
                     ],
                 )
                 connection.execute("COMMIT")

@@ -17,6 +17,7 @@ from grpo_tui.events.records import Mode
 from grpo_tui.events.state import RunState
 from grpo_tui.events.types import (
     AdvantagesComputed,
+    CheckpointSaved,
     Event,
     GroupSampled,
     ModeChanged,
@@ -273,7 +274,10 @@ def test_numbers_and_texts_that_databases_dislike(writer: RunWriter, run_dir: Pa
     odd = group(rng, 0, 2, 4)
     texts = ["nul \0 and \ud800 half a pair", "𝔘nicode − \r\n\t"]
     odd = replace(
-        odd, completions=tuple(replace(c, text=t) for c, t in zip(odd.completions, texts, strict=True))
+        odd,
+        completions=tuple(
+            replace(c, text=t, finish_reason=t) for c, t in zip(odd.completions, texts, strict=True)
+        ),
     )
     odd = replace(odd, problem=replace(odd.problem, prompt="\udfff", answer="\0"))
     events: list[Event] = [
@@ -282,6 +286,7 @@ def test_numbers_and_texts_that_databases_dislike(writer: RunWriter, run_dir: Pa
         AdvantagesComputed(time=1.0, step=1, advantages_P_G=((math.nan, -0.0),)),
         StepFinished(time=2.0, metrics=metrics(1, loss=math.nan, grad_norm=math.inf)),
         Notice(time=3.0, level="info", message="\ud800"),
+        CheckpointSaved(time=4.0, step=1, path="folder \udcff of other bytes", num_bytes=1),
     ]
     write_all(writer, events)
     assert fingerprint(replayed(run_dir)) == fingerprint(fold(events))
