@@ -31,6 +31,7 @@ from grpo_tui.generation.types import (
     SampleRequest,
     SamplingSettings,
 )
+from grpo_tui.policy.errors import UNFIT, one_line
 from grpo_tui.policy.policy import Policy, TokenBatch, positions
 
 PREFILL_TOKENS = 16_384
@@ -140,8 +141,8 @@ def make_sampler(policy: Policy, kind: str, say: Callable[[str], None] = lambda 
         limit = TOLERANCE.get(policy.dtype, 0.15)
         if not deviation <= limit:
             raise ValueError(f"its distributions differ by up to {deviation:.2g}, more than {limit:g}")
-    except (ValueError, TypeError, RuntimeError, AttributeError, NotImplementedError) as error:
-        reason = " ".join(str(error).split())[:200]
+    except UNFIT as error:
+        reason = one_line(error)
         if kind == "fast":
             raise ValueError(f"sampling.sampler: 'fast' does not work with this model: {reason}") from error
         say(f"the fast sampler cannot take this model ({reason}); the trusted one samples, slower")
@@ -156,9 +157,10 @@ def _built(policy: Policy, say: Callable[[str], None]) -> tuple[FastSampler, flo
         return sampler, sampler.deviation()
     try:
         return sampler, sampler.deviation()
-    except (ValueError, TypeError, RuntimeError, AttributeError, NotImplementedError) as error:
-        reason = " ".join(str(error).split())[:200]
-        say(f"decoding cannot be captured as a CUDA graph ({reason}); it goes kernel by kernel, slower")
+    except UNFIT as error:
+        say(
+            f"decoding cannot be captured as a CUDA graph ({one_line(error)}); it goes kernel by kernel, slower"
+        )
         sampler = FastSampler(policy, captures=False)
         return sampler, sampler.deviation()
 

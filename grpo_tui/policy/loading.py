@@ -13,7 +13,7 @@ import torch
 from grpo_tui.config.schema import ModelConfig
 from grpo_tui.data.bundled import bundled_path
 from grpo_tui.policy import attention as lean_attention
-from grpo_tui.policy.errors import PolicyError
+from grpo_tui.policy.errors import UNFIT, PolicyError, one_line
 from grpo_tui.policy.lean import LeanTwin
 from grpo_tui.policy.policy import Policy
 
@@ -80,11 +80,14 @@ def make_lean(policy: Policy, kind: str, say: Say = lambda _name, _detail: None)
     try:
         try:
             _take_lean(policy, lean_attention.NAME)
-        except (ValueError, TypeError, RuntimeError, AttributeError, NotImplementedError):
+        except UNFIT as error:
+            _LOG.info(
+                "scoring and updating use the model's own attention, slower on a CPU: %s", one_line(error)
+            )
             _take_lean(policy, None)
-    except (ValueError, TypeError, RuntimeError, AttributeError, NotImplementedError) as error:
+    except UNFIT as error:
         policy.lean = None
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         if kind == "lean":
             raise PolicyError(
                 f"model.adapter_layers: 'lean' does not work with {policy.source}: {reason}"

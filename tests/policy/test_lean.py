@@ -201,6 +201,22 @@ def test_a_soft_capped_head_is_found_out_although_its_logits_are_small(
     assert made.lean is None
 
 
+def test_it_says_why_it_keeps_the_models_own_attention(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_options: object) -> None:
+        raise ValueError("attention with sinks")
+
+    monkeypatch.setattr("grpo_tui.policy.attention.refuse_other_kinds", refuse)
+    caplog.set_level("INFO")
+    made = tiny_policy()
+    make_lean(made, "lean")
+    assert made.lean is not None
+    assert [r.getMessage() for r in caplog.records if r.name == "policy"] == [
+        "scoring and updating use the model's own attention, slower on a CPU: attention with sinks"
+    ]
+
+
 def test_peft_can_be_asked_for() -> None:
     plain = tiny_policy()
     make_lean(plain, "peft")
