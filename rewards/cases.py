@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from rewards.base import Sample, Score, Verdict
 
@@ -73,6 +73,13 @@ def parse_case(line: str, where: str) -> LabelledCase:
         if not isinstance(value, kind):
             raise BadCase(f"{where}: {name!r} must be {word}")
     return LabelledCase(**{"strict": fields["correct"], **fields})
+
+
+def line_of(case: LabelledCase) -> str:
+    """A case as its line: one line of ASCII, whatever stands in its texts."""
+    optional = ("verdict", "adversarial")
+    fields = {name: value for name, value in asdict(case).items() if value or name not in optional}
+    return json.dumps(fields) + "\n"
 
 
 def complaint(case: LabelledCase, score: Score) -> str:

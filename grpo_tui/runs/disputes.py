@@ -6,14 +6,13 @@ must say and ``strict`` what the strict one must. ``grpo-tui verify --cases FILE
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from grpo_tui.events.records import CompletionRecord, GroupRecord
 from grpo_tui.runs.schema import os_error
 from rewards.base import Score, Verdict
+from rewards.cases import LabelledCase, line_of
 
 DISPUTES = "disputes.jsonl"
 """The file's name in a run's folder."""
@@ -21,36 +20,9 @@ CORRECT, WRONG = "correct", "wrong"
 SHOULD_BE = (CORRECT, WRONG)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """One regression case."""
-
-    id: str
-    category: str
-    gold: str
-    response: str
-    correct: bool
-    strict: bool
-    prompt: str = ""
-    why: str = ""
-
-    @property
-    def line(self) -> str:
-        """Its line of JSON. Whatever stands in a text, it is one line of ASCII."""
-        fields = {
-            "id": self.id,
-            "category": self.category,
-            "gold": self.gold,
-            "response": self.response,
-            "correct": self.correct,
-            "strict": self.strict,
-            "prompt": self.prompt,
-            "why": self.why,
-        }
-        return json.dumps(fields) + "\n"
-
-
-def case_of(group: GroupRecord, completion: CompletionRecord, should_be: str, note: str, id: str) -> Case:
+def case_of(
+    group: GroupRecord, completion: CompletionRecord, should_be: str, note: str, id: str
+) -> LabelledCase:
     """The case that a disputed verdict becomes.
 
     Who says that an answer is right where the strict reading judged says so of the strict reading; where the lenient one
@@ -67,7 +39,7 @@ def case_of(group: GroupRecord, completion: CompletionRecord, should_be: str, no
     right = should_be == CORRECT
     if (score.verdict is Verdict.CORRECT) == right:
         raise ValueError(f"its verdict is {score.verdict.value} already")
-    return Case(
+    return LabelledCase(
         id=id,
         category="dispute",
         gold=group.problem.answer,
@@ -87,7 +59,7 @@ def judgement(completion: CompletionRecord) -> tuple[str, Score | None]:
     return "", None
 
 
-def append(run_dir: Path, case: Case) -> Path:
+def append(run_dir: Path, case: LabelledCase) -> Path:
     """Add a case to the run's file, durably, and give the file's path.
 
     Raises:
@@ -96,7 +68,7 @@ def append(run_dir: Path, case: Case) -> Path:
     path = run_dir / DISPUTES
     try:
         with path.open("a", encoding="utf-8") as file:
-            file.write(case.line)
+            file.write(line_of(case))
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
