@@ -20,15 +20,13 @@ from grpo_tui.config.schema import RunConfig
 from grpo_tui.events.commands import Command, Pause, Request, Resume, Retry, StepOnce, StepPhase
 from grpo_tui.preferences.values import Preferences
 from grpo_tui.tui import travelling
+from grpo_tui.tui.action import Action, bindings, key_of
 from grpo_tui.tui.actions import (
     APP_ACTIONS,
     LOOK_ACTIONS,
     OUT_ACTIONS,
     RUN_ACTIONS,
     TRAVEL_ACTIONS,
-    Action,
-    bindings,
-    key_of,
     own_actions,
 )
 from grpo_tui.tui.capture import OutputCapture

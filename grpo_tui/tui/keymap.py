@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from textual.keys import Keys, key_to_character
 
 from grpo_tui.config.errors import nearest
-from grpo_tui.tui.actions import REGISTRY, Action, named, own_actions
+from grpo_tui.tui.action import Action, named
+from grpo_tui.tui.actions import REGISTRY, own_actions
 from grpo_tui.tui.rooms import ROOM_ACTIONS, ROOMS
 
 _MODIFIERS = re.compile(r"(?:(?:ctrl|shift|alt|super|meta|hyper)\+)*")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from textual.app import SystemCommand
 from textual.screen import Screen
 
-from grpo_tui.tui.actions import REGISTRY, Action, own_actions
+from grpo_tui.tui.action import Action
+from grpo_tui.tui.actions import REGISTRY, own_actions
 from grpo_tui.tui.rooms import ROOM_ACTIONS, ROOMS, Room
 
 if TYPE_CHECKING:

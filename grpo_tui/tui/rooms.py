@@ -6,7 +6,7 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from grpo_tui.tui.actions import Action
+from grpo_tui.tui.action import Action
 
 if TYPE_CHECKING:
     from grpo_tui.tui.screens.room import RoomScreen

@@ -7,10 +7,10 @@ import importlib
 import pytest
 
 from grpo_tui.tui import suspending
-from grpo_tui.tui.actions import own_actions
+from grpo_tui.tui.actions import EVERY, own_actions
 from grpo_tui.tui.palette import WAYS_OUT, palette_commands
-from grpo_tui.tui.rooms import ROOMS
-from grpo_tui.tui.screens.help import HelpScreen
+from grpo_tui.tui.rooms import ROOM_ACTIONS, ROOMS
+from grpo_tui.tui.screens.help import HelpScreen, sections
 from grpo_tui.tui.screens.jump import JumpScreen, letters_for, targets
 from grpo_tui.tui.screens.live import LiveScreen
 from grpo_tui.tui.screens.log import LogScreen
@@ -66,6 +66,14 @@ async def test_help_has_panel_room_keys_words_in_that_order() -> None:
         assert order == sorted(order)
         assert "Stay at the newest line." in text
         assert "log.follow" in text
+
+
+def test_help_tells_of_every_action_once() -> None:
+    """Seen to fail with: the keys of the Pre-flight room, and those that undo and redo steps, told nowhere."""
+    told = sections("", "", "", (), "", (), width=200, key_text=lambda action: action.key_name)
+    lines = ["".join(text for text, _ in line) for part in told for entry in part.entries for line in entry]
+    for action in (*EVERY, *ROOM_ACTIONS):
+        assert sum(line.endswith(f"  {action.id}") for line in lines) == 1, action.id
 
 
 async def test_help_can_be_searched() -> None:

@@ -16,7 +16,8 @@ from grpo_tui.events.commands import (
     UndoAct,
 )
 from grpo_tui.events.records import CompletionRecord, GroupRecord
-from grpo_tui.tui.actions import ACT_ACTIONS, bindings
+from grpo_tui.tui.action import bindings
+from grpo_tui.tui.actions import ACT_ACTIONS
 from grpo_tui.tui.glyphs import VERDICTS
 from grpo_tui.tui.screens.ask import Answer, AskScreen, Blank, Choice
 from grpo_tui.tui.text import number

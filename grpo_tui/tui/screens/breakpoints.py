@@ -12,11 +12,12 @@ from textual.widgets import Input
 
 from grpo_tui.events.breakpoints import Breakpoint
 from grpo_tui.events.commands import RemoveBreakpoint, SetBreakpoint
-from grpo_tui.tui.actions import BREAK_ACTIONS, bindings
+from grpo_tui.tui.action import bindings
 from grpo_tui.tui.breaking import check_line, same
 from grpo_tui.tui.layout import size_class
 from grpo_tui.tui.panels.base import Panel
 from grpo_tui.tui.panels.breakpoints import BreakpointsPanel, CheckPanel, GuidePanel
+from grpo_tui.tui.room_actions import BREAK_ACTIONS
 from grpo_tui.tui.screens.room import RoomScreen
 from grpo_tui.tui.view import RunView
 from grpo_tui.tui.widgets.keybar import KeyBar

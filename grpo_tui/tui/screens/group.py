@@ -8,7 +8,7 @@ from typing import ClassVar
 from textual.binding import BindingType
 from textual.geometry import Region
 
-from grpo_tui.tui.actions import GROUP_ACTIONS, bindings
+from grpo_tui.tui.action import bindings
 from grpo_tui.tui.panels.base import Panel
 from grpo_tui.tui.panels.group import (
     EarlierPanel,
@@ -20,6 +20,7 @@ from grpo_tui.tui.panels.group import (
 from grpo_tui.tui.panels.groups import PromptPanel
 from grpo_tui.tui.panels.response import ResponsePanel
 from grpo_tui.tui.panels.versus import VersusPanel
+from grpo_tui.tui.room_actions import GROUP_ACTIONS
 from grpo_tui.tui.screens.zoom import ZoomScreen
 from grpo_tui.tui.view import RunView
 from grpo_tui.tui.widgets.lines import LinesView

@@ -8,7 +8,8 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
 
-from grpo_tui.tui.actions import LOOK_ACTIONS, bindings
+from grpo_tui.tui.action import bindings
+from grpo_tui.tui.actions import LOOK_ACTIONS
 from grpo_tui.tui.health.checks import examine
 from grpo_tui.tui.panels.health import report
 from grpo_tui.tui.run_settings import settings_of

@@ -12,22 +12,18 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
+from grpo_tui.tui.action import Action
 from grpo_tui.tui.actions import (
     ACT_ACTIONS,
     APP_ACTIONS,
-    BREAK_ACTIONS,
     EVERY,
-    LIVE_ACTIONS,
     LOOK_ACTIONS,
     OUT_ACTIONS,
-    PLAY_ACTIONS,
     RUN_ACTIONS,
-    TUNE_ACTIONS,
-    UPDATE_ACTIONS,
-    ZOOM_ACTIONS,
-    Action,
+    TRAVEL_ACTIONS,
 )
 from grpo_tui.tui.help_text import GLOSSARY, TERMINAL_TIPS
+from grpo_tui.tui.room_actions import BY_ROOM
 from grpo_tui.tui.rooms import ROOM_ACTIONS
 from grpo_tui.tui.text import Line, cells, fit, line_width, wrapped
 from grpo_tui.tui.widgets.lines import LinesView
@@ -175,12 +171,9 @@ def sections(
     found += [
         keys("Run", RUN_ACTIONS),
         keys("Change the step, before its update", ACT_ACTIONS),
-        keys("Look", (*LOOK_ACTIONS, *LIVE_ACTIONS)),
-        keys("Group and Response", ZOOM_ACTIONS),
-        keys("Tune", TUNE_ACTIONS),
-        keys("Breakpoints", BREAK_ACTIONS),
-        keys("Playground", PLAY_ACTIONS),
-        keys("Update", UPDATE_ACTIONS),
+        keys("Go back and forth", TRAVEL_ACTIONS),
+        keys("Look", LOOK_ACTIONS),
+        *(keys(heading, actions) for heading, actions in BY_ROOM),
         keys("Rooms", ROOM_ACTIONS),
         keys("Hand out", OUT_ACTIONS),
         keys("App", APP_ACTIONS),

@@ -22,7 +22,8 @@ from grpo_tui.runs.query import QueryError, parse
 from grpo_tui.runs.reader import RunReader
 from grpo_tui.runs.schema import RunFileError
 from grpo_tui.runs.search import SearchHit
-from grpo_tui.tui.actions import LOOK_ACTIONS, bindings
+from grpo_tui.tui.action import bindings
+from grpo_tui.tui.actions import LOOK_ACTIONS
 from grpo_tui.tui.finder import Finder, Found
 from grpo_tui.tui.panels.groups import list_keys
 from grpo_tui.tui.panels.history import (

@@ -11,7 +11,8 @@ from textual.geometry import Region
 from textual.screen import Screen
 
 from grpo_tui.events.records import Mode
-from grpo_tui.tui.actions import LIVE_ACTIONS, LOOK_ACTIONS, bindings
+from grpo_tui.tui.action import bindings
+from grpo_tui.tui.actions import LOOK_ACTIONS
 from grpo_tui.tui.checking import is_due
 from grpo_tui.tui.layout import CHAIN, Shape, plan, size_class
 from grpo_tui.tui.panels.acts import ActsPanel, act_lines
@@ -29,6 +30,7 @@ from grpo_tui.tui.panels.status import (
     failure_lines,
 )
 from grpo_tui.tui.panels.trends import ChartPanel, EvalsPanel, TrendsPanel, charted
+from grpo_tui.tui.room_actions import LIVE_ACTIONS
 from grpo_tui.tui.screens.acting import ACT_BINDINGS, Acting
 from grpo_tui.tui.screens.looking import Looking
 from grpo_tui.tui.view import RunView

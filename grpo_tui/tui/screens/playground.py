@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.widgets import Input, TextArea
 
 from grpo_tui.events.commands import Withdraw
-from grpo_tui.tui.actions import PLAY_ACTIONS, bindings
+from grpo_tui.tui.action import bindings
 from grpo_tui.tui.layout import size_class
 from grpo_tui.tui.panels.base import Panel
 from grpo_tui.tui.panels.playground import AnswerPanel, PlayBar, SamplesPanel
@@ -25,6 +25,7 @@ from grpo_tui.tui.playing import (
     waiting,
     why_refused,
 )
+from grpo_tui.tui.room_actions import PLAY_ACTIONS
 from grpo_tui.tui.screens.room import RoomScreen
 from grpo_tui.tui.text import clean
 from grpo_tui.tui.view import RunView

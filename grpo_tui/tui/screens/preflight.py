@@ -9,11 +9,12 @@ from textual.binding import BindingType
 from textual.containers import Container, Vertical
 
 from grpo_tui.events.commands import MeasureFit, Probe, Request, Withdraw
-from grpo_tui.tui.actions import PREFLIGHT_ACTIONS, bindings
+from grpo_tui.tui.action import bindings
 from grpo_tui.tui.checking import pending, why_refused
 from grpo_tui.tui.layout import size_class
 from grpo_tui.tui.panels.base import Panel
 from grpo_tui.tui.panels.preflight import CheckBar, FitPanel, ProbePanel, PromptPanel
+from grpo_tui.tui.room_actions import PREFLIGHT_ACTIONS
 from grpo_tui.tui.screens.room import RoomScreen
 from grpo_tui.tui.view import RunView
 from grpo_tui.tui.widgets.keybar import KeyBar

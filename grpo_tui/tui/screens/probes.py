@@ -8,7 +8,8 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from grpo_tui.events.commands import PinProbe, UnpinProbe
-from grpo_tui.tui.actions import LOOK_ACTIONS, bindings
+from grpo_tui.tui.action import bindings
+from grpo_tui.tui.actions import LOOK_ACTIONS
 from grpo_tui.tui.panels.base import Panel
 from grpo_tui.tui.panels.probes import ProbeListPanel, ProbePanel, selected
 from grpo_tui.tui.screens.looking import Looking

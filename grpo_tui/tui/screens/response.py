@@ -9,7 +9,7 @@ from textual.binding import BindingType
 from textual.geometry import Region
 
 from grpo_tui.events.commands import ForkResponse
-from grpo_tui.tui.actions import RESPONSE_ACTIONS, bindings
+from grpo_tui.tui.action import bindings
 from grpo_tui.tui.panels.base import Panel
 from grpo_tui.tui.panels.forked import ForkPanel, fork_asked, fork_of
 from grpo_tui.tui.panels.groups import PromptPanel
@@ -17,6 +17,7 @@ from grpo_tui.tui.panels.token import TokenPanel, alternatives
 from grpo_tui.tui.panels.tokens import LegendPanel, TokensPanel, is_mono, next_channel
 from grpo_tui.tui.panels.verifier import VerifierPanel
 from grpo_tui.tui.panels.versus import VersusPanel
+from grpo_tui.tui.room_actions import RESPONSE_ACTIONS
 from grpo_tui.tui.screens.acting import complaint, read_count
 from grpo_tui.tui.screens.ask import Answer, AskScreen, Blank, Choice
 from grpo_tui.tui.screens.zoom import ZoomScreen

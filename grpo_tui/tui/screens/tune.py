@@ -15,10 +15,11 @@ from grpo_tui.config.emit import to_toml
 from grpo_tui.events.commands import ChangeSettings, Request, UndoSettings
 from grpo_tui.events.settings import last_undoable
 from grpo_tui.events.types import SettingsChanged
-from grpo_tui.tui.actions import TUNE_ACTIONS, bindings
+from grpo_tui.tui.action import bindings
 from grpo_tui.tui.asking import listed, waiting_text
 from grpo_tui.tui.knobs import Knob, began_with, knobs, new_warnings
 from grpo_tui.tui.panels.knobs import about, counted, draft_lines, header, rows
+from grpo_tui.tui.room_actions import TUNE_ACTIONS
 from grpo_tui.tui.run_settings import settings_of
 from grpo_tui.tui.screens.tune_edit import Editing, Editor
 from grpo_tui.tui.text import Line, clean, wrapped

@@ -8,9 +8,10 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 
 from grpo_tui.events.commands import ChangeSettings
-from grpo_tui.tui.actions import UPDATE_ACTIONS, bindings
+from grpo_tui.tui.action import bindings
 from grpo_tui.tui.panels.base import Panel
 from grpo_tui.tui.panels.update import PageTabs, UpdateSheet
+from grpo_tui.tui.room_actions import UPDATE_ACTIONS
 from grpo_tui.tui.screens.room import RoomScreen
 from grpo_tui.tui.updating import (
     PAGES,

@@ -10,7 +10,8 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.geometry import Region
 
-from grpo_tui.tui.actions import LOOK_ACTIONS, bindings
+from grpo_tui.tui.action import bindings
+from grpo_tui.tui.actions import LOOK_ACTIONS
 from grpo_tui.tui.layout import size_class
 from grpo_tui.tui.panels.acts import ActsPanel, act_lines
 from grpo_tui.tui.panels.base import Panel

@@ -6,7 +6,8 @@ from textual import events
 from textual.binding import Binding
 from textual.screen import Screen
 
-from grpo_tui.tui.actions import EVERY, PREFLIGHT_ACTIONS, ZOOM_ACTIONS, bar_keys
+from grpo_tui.tui.actions import EVERY, bar_keys
+from grpo_tui.tui.room_actions import PREFLIGHT_ACTIONS, ZOOM_ACTIONS
 from grpo_tui.tui.rooms import ROOM_ACTIONS
 from grpo_tui.tui.text import Line, Span, cells
 from grpo_tui.tui.widgets.lines import LinesView
