@@ -137,7 +137,7 @@ def play(run_dir: Path) -> None:
     person.does(PreviewUpdate(hit.step))
     say(f"preview: {person.sees(PreviewComputed)!r:.300}")
     person.does(RemoveBreakpoint(1))
-    first = person.steps(1)
+    person.steps(1)
     person.does(MakeReceipt(hit.step))
     say(f"receipt: {person.sees(ReceiptComputed)!r:.300}")
     fork = hit.step

@@ -4,13 +4,13 @@ Arithmetic, not a measurement: ``grpo-tui doctor --fit MODEL`` really runs the w
 b bytes each, L layers, hidden width h, kv = key/value heads × head size, inner width i, T tokens at once):
 
     weights      N·b
-    twin         4·(N − vocabulary)          in float32 the sampler keeps a copy with the adapter folded in
+    twin         N·b − vocabulary            the sampler's copy of the layers below a billion parameters (``generation/folded.py``)
     adapter      20·r·Σ(in + out)            float32, its gradient, AdamW's two moments, a snapshot
     cache        T·L·2·kv·b                  of the rows decoded together
     activations  T·L·(8h + 2kv + 4i + 2s)·b  kept for the backward pass; with checkpointing T·h·b a layer and one layer's;
                                              s = heads × length on a CPU with short rows (``policy/attention.py``), else 0
 
-Sampling and updating follow one another, so the larger of cache and activations counts. For the activations see Korthikanti
+Sampling and updating follow one another, so the larger of twin with cache and activations counts. For the activations see Korthikanti
 et al. 2022 (arXiv 2205.05198, section 4.1), here without dropout. Against what ``doctor --fit`` measured on a CPU: 1.65 MB
 a token for 1.69 (SmolLM2-135M in float32), 0.13 for 0.17 (the bundled model, 16 rows of 366 tokens).
 """
@@ -31,6 +31,8 @@ SMALL_PARAMETERS = 50_000_000
 """Smaller models stay in float32 on a CPU (``policy/loading.py``)."""
 SHORT_ROWS = 1 << 17
 """Up to this square of a row's length a CPU keeps attention probabilities (``policy/attention.py``)."""
+COPIED_PARAMETERS = 1_000_000_000
+"""Below this the sampler copies the layers for as long as it samples (``generation/folded.py``)."""
 ROWS_AT_ONCE = 256
 """Most rows that a sampler decodes together (``generation/drawing.py``)."""
 
@@ -50,7 +52,12 @@ class FitEstimate:
     @property
     def total(self) -> int:
         """At the worst moment of a step."""
-        return self.weights + self.twin + self.adapter + max(self.cache, self.activations)
+        return self.weights + self.adapter + max(self.sampling, self.activations)
+
+    @property
+    def sampling(self) -> int:
+        """What is there only while completions are sampled."""
+        return self.twin + self.cache
 
     @property
     def fits(self) -> bool | None:
@@ -90,7 +97,9 @@ def estimate_fit(
     return FitEstimate(
         dtype=dtype,
         weights=shape.num_parameters * width,
-        twin=4 * max(0, shape.num_parameters - vocabulary) if dtype == "fp32" else 0,
+        twin=width * max(0, shape.num_parameters - vocabulary)
+        if shape.num_parameters < COPIED_PARAMETERS
+        else 0,
         adapter=20 * config.model.lora_rank * _widths(config, shape),
         cache=min(rows, ROWS_AT_ONCE) * length * shape.num_layers * 2 * key_value * width,
         activations=tokens * kept,

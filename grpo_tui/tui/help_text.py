@@ -137,7 +137,7 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "fit, estimated",
-        "weights + sampler's copy + adapter + larger of cache and activations",
+        "weights + adapter + larger of sampling (copy of the layers, cache) and activations",
         "On the first screen: arithmetic from a model's files. Measured it is by f in the pre-flight room (0), or by "
         "grpo-tui doctor --fit.",
     ),

@@ -276,12 +276,11 @@ def _fit_lines(
 
 
 def _parts(guess: FitEstimate) -> tuple[Span, ...]:
-    parts = [
-        ("weights", guess.weights),
-        ("sampler's copy", guess.twin),
-        ("adapter", guess.adapter),
-        ("activations", guess.activations) if guess.activations >= guess.cache else ("cache", guess.cache),
-    ]
+    parts = [("weights", guess.weights), ("adapter", guess.adapter)]
+    if guess.activations >= guess.sampling:
+        parts += [("activations", guess.activations)]
+    else:
+        parts += [("sampler's copy", guess.twin), ("cache", guess.cache)]
     text = " + ".join(f"{name} {memory(size)}" for name, size in parts if size)
     return ((text, ""),)
 

@@ -243,13 +243,32 @@ def test_parts_of_the_estimate_by_hand() -> None:
     assert guess is not None
     length = PROMPT_TOKENS + 320
     assert guess.weights == 2 * 134_515_008
-    assert guess.twin == 0, "in bf16 the sampler has no copy"
+    assert guess.twin == 2 * (134_515_008 - 49152 * 576), "of the layers, while sampling"
     assert guess.cache == 64 * length * 30 * 2 * 192 * 2
     assert guess.activations == 8192 * 30 * (8 * 576 + 2 * 192 + 4 * 1536) * 2
     widths = 2 * (576 + 576) + 2 * (576 + 192) + 3 * (576 + 1536)
     assert guess.adapter == 20 * 16 * 30 * widths
-    assert guess.total == guess.weights + guess.adapter + max(guess.cache, guess.activations)
+    assert guess.total == guess.weights + guess.adapter + max(guess.twin + guess.cache, guess.activations)
     assert guess.fits
+
+
+def test_what_the_estimate_takes_from_modules_that_need_torch() -> None:
+    from grpo_tui.config import estimate
+    from grpo_tui.generation import drawing, folded
+    from grpo_tui.policy import attention, loading
+
+    assert estimate.COPIED_PARAMETERS == folded.COPIED_PARAMETERS
+    assert estimate.ROWS_AT_ONCE == drawing.MAX_ROWS
+    assert estimate.SHORT_ROWS == attention.SHORT
+    assert estimate.SMALL_PARAMETERS == loading.SMALL_MODEL_PARAMETERS
+
+
+def test_a_large_model_is_not_copied() -> None:
+    large = replace(SMOL, num_parameters=1_500_000_000)
+    for on_gpu in (True, False):
+        guess = estimate_fit(PRESETS["gsm8k"](), large, on_gpu=on_gpu, available_bytes=0)
+        assert guess is not None
+        assert guess.twin == 0
 
 
 def test_the_estimate_is_near_what_was_measured_of_a_real_model_on_a_cpu() -> None:
