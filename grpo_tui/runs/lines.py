@@ -59,21 +59,19 @@ class Branch:
         return max(self.fork_step, self.last)
 
 
-def timeline(db: sqlite3.Connection, step: int, group_index: int) -> tuple[Visit, ...]:
-    """See :meth:`grpo_tui.runs.reader.RunReader.timeline`."""
+def groups_of_problem(db: sqlite3.Connection, digest: bytes) -> tuple[Visit, ...]:
+    """See :meth:`grpo_tui.runs.reader.RunReader.groups_of_problem`."""
     visits: dict[int, _Tally] = {}
-    for group, at, index, reward, verdict, record in db.execute(_TIMELINE, (step, group_index)):
+    for group, at, index, reward, verdict, record in db.execute(_VISITS, (digest,)):
         tally = visits.setdefault(group, _Tally(at, index))
         tally.add(reward, verdict, _final_answer(record, verdict))
     return tuple(tally.visit() for tally in visits.values())
 
 
-_TIMELINE = """
+_VISITS = """
 SELECT g.id, s.step, g.idx, c.reward, c.verdict, c.record
 FROM groups g CROSS JOIN live_steps s ON s.id = g.step_id JOIN completions c ON c.group_id = g.id
-WHERE g.problem = (
-    SELECT o.problem FROM live_steps t JOIN groups o ON o.step_id = t.id WHERE t.step = ? AND o.idx = ?
-)
+WHERE g.problem = (SELECT id FROM problems WHERE digest = ?)
 ORDER BY s.step, g.idx, c.idx
 """
 

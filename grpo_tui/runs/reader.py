@@ -81,17 +81,6 @@ class Line:
     evals: tuple[EvalRecord, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PastGroup:
-    """What became of one prompt in one finished step."""
-
-    step: int
-    group_index: int
-    num_completions: int
-    num_correct: int
-    reward_mean: float | None
-
-
 class RunReader:
     """A run, read-only. Methods may be called from any thread."""
 
@@ -240,17 +229,11 @@ class RunReader:
             groups = _load_detail(db, row[1], group_id=row[0]).groups
         return groups[0]
 
-    def groups_of_problem(self, problem: ProblemRecord) -> tuple[PastGroup, ...]:
+    def groups_of_problem(self, problem: ProblemRecord) -> tuple[Visit, ...]:
         """Every group that a prompt had in finished steps, oldest first; abandoned futures are left out."""
         digest = schema.problem_digest(codec.to_json(codec.encode_record(problem)[0]))
         with self._moment() as db:
-            rows = db.execute(_GROUPS_OF_PROBLEM, (digest,)).fetchall()
-        return tuple(
-            PastGroup(
-                step=step, group_index=index, num_completions=size, num_correct=correct, reward_mean=mean
-            )
-            for step, index, size, correct, mean in rows
-        )
+            return lines.groups_of_problem(db, digest)
 
     def prompt_histories(self) -> tuple[PromptHistory, ...]:
         """Every prompt's groups in finished steps, counted; abandoned futures are left out."""
@@ -367,11 +350,6 @@ class RunReader:
         """The newest answers of finished steps for which a filter holds (:mod:`grpo_tui.runs.query`)."""
         with self._moment() as db:
             return search.matching(db, query, limit)
-
-    def timeline(self, step: int, group_index: int) -> tuple[Visit, ...]:
-        """Every time the problem of a group was drawn, oldest first; empty where there is no such group."""
-        with self._moment() as db:
-            return lines.timeline(db, step, group_index)
 
     def branches(self) -> tuple[Branch, ...]:
         """Every line of steps that the run has taken, in order of its making."""
@@ -534,12 +512,6 @@ WHERE g.step_id = :step AND (:group IS NULL OR g.id = :group) ORDER BY g.idx
 _COMPLETIONS_OF_STEP = """
 SELECT c.group_id, c.text, c.record, c.arrays FROM groups g JOIN completions c ON c.group_id = g.id
 WHERE g.step_id = :step AND (:group IS NULL OR g.id = :group) ORDER BY g.idx, c.idx
-"""
-_GROUPS_OF_PROBLEM = """
-SELECT s.step, g.idx, count(c.id), count(CASE c.verdict WHEN 'correct' THEN 1 END), avg(c.reward)
-FROM problems p JOIN groups g ON g.problem = p.id JOIN live_steps s ON s.id = g.step_id
-LEFT JOIN completions c ON c.group_id = g.id
-WHERE p.digest = ? GROUP BY g.id ORDER BY s.step, g.idx
 """
 
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from grpo_tui.events.records import ProblemRecord
 
 if TYPE_CHECKING:
-    from grpo_tui.runs.reader import PastGroup
+    from grpo_tui.runs.lines import Visit
 
 KEPT = 64
 
-Ask = Callable[[ProblemRecord], "Sequence[PastGroup]"]
+Ask = Callable[[ProblemRecord], "Sequence[Visit]"]
 """Reads the groups of a prompt; may take its time, may raise what reading a run raises."""
 
 
@@ -23,13 +23,13 @@ class EarlierGroups:
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
-        self._known: OrderedDict[tuple[str, str], tuple[int, tuple[PastGroup, ...]]] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], tuple[int, tuple[Visit, ...]]] = OrderedDict()
         self._asking: tuple[str, str] | None = None
         self._age = 0
         self.version = 0
         """Raised when something was found out."""
 
-    def of(self, problem: ProblemRecord, last_step: int) -> tuple[PastGroup, ...] | None:
+    def of(self, problem: ProblemRecord, last_step: int) -> tuple[Visit, ...] | None:
         """Groups of the prompt up to some step, oldest first; None until they are known for the first time.
 
         Args:

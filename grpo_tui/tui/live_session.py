@@ -20,7 +20,8 @@ from grpo_tui.tui.session import Recorded
 
 if TYPE_CHECKING:
     from grpo_tui.engine.control import Control
-    from grpo_tui.runs.reader import PastGroup, RunReader
+    from grpo_tui.runs.lines import Visit
+    from grpo_tui.runs.reader import RunReader
 
 
 ENGINE_MODULES = (
@@ -93,7 +94,7 @@ class LiveSession:
         """A finished step with its groups, from the run file."""
         return self._open_reader().load_step(step)
 
-    def groups_of_problem(self, problem: ProblemRecord) -> Sequence[PastGroup]:
+    def groups_of_problem(self, problem: ProblemRecord) -> Sequence[Visit]:
         """Every group that a prompt had, from the run file. May be called from any thread."""
         return self._open_reader().groups_of_problem(problem)
 

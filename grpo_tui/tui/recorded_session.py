@@ -18,7 +18,8 @@ from grpo_tui.events.commands import Command
 from grpo_tui.events.records import Mode, ProblemRecord, StepDetail
 from grpo_tui.events.state import RunState
 from grpo_tui.events.types import Event, ModeChanged, Preview, Progress, RunEnded
-from grpo_tui.runs.reader import PastGroup, RunReader
+from grpo_tui.runs.lines import Visit
+from grpo_tui.runs.reader import RunReader
 from grpo_tui.runs.schema import DATABASE, RunFileError
 from grpo_tui.tui.session import ENDED, FOLLOWING, RECORDED, Opened, Watched
 
@@ -85,7 +86,7 @@ class RecordedSession:
         except RunFileError:
             return None
 
-    def groups_of_problem(self, problem: ProblemRecord) -> Sequence[PastGroup]:
+    def groups_of_problem(self, problem: ProblemRecord) -> Sequence[Visit]:
         """Every group that a prompt had in the branch that is shown. May be called from any thread."""
         return self._reader.groups_of_problem(problem)
 

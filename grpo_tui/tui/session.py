@@ -12,7 +12,7 @@ from grpo_tui.events.state import RunState
 from grpo_tui.events.types import Event, Preview, Progress
 
 if TYPE_CHECKING:
-    from grpo_tui.runs.reader import PastGroup
+    from grpo_tui.runs.lines import Visit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,7 @@ class Session(Protocol):
         """A finished step with its groups, from the run file; None if it was never recorded."""
         ...
 
-    def groups_of_problem(self, problem: ProblemRecord) -> Sequence[PastGroup]:
+    def groups_of_problem(self, problem: ProblemRecord) -> Sequence[Visit]:
         """Every group that a prompt had in finished steps, oldest first. Reads the run file, on any thread."""
         ...
 

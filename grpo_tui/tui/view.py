@@ -56,7 +56,7 @@ from grpo_tui.tui.tokens import counterparts
 from grpo_tui.tui.updating import UpdateDesk
 
 if TYPE_CHECKING:
-    from grpo_tui.runs.reader import PastGroup
+    from grpo_tui.runs.lines import Visit
 
 SORTS = ("signal", "order", "reward")
 CACHED_STEPS = 16
@@ -541,7 +541,7 @@ class RunView:
         others = counterparts(group.completions, completion)
         return others[self.lens.versus % len(others)]
 
-    def earlier_groups(self) -> tuple[PastGroup, ...] | None:
+    def earlier_groups(self) -> tuple[Visit, ...] | None:
         """Every group that the selected prompt had in finished steps, oldest first; None while that is found out."""
         group = self.group
         return None if group is None else self.earlier.of(group.problem, self.state.last_step)

@@ -17,7 +17,8 @@ from grpo_tui.events.types import (
     StepFinished,
     StepStarted,
 )
-from grpo_tui.runs.reader import PastGroup, RunReader
+from grpo_tui.runs.lines import Visit
+from grpo_tui.runs.reader import RunReader
 from grpo_tui.runs.writer import RunWriter
 from rewards.base import Verdict
 from tests.events.builders import fingerprint, group, metrics, opening, score, step_events
@@ -85,8 +86,26 @@ def test_the_groups_of_a_prompt_oldest_first(writer: RunWriter, run_dir: Path) -
     writer.flush()
     with RunReader(run_dir) as reader:
         assert reader.groups_of_problem(MINE.problem) == (
-            PastGroup(step=1, group_index=1, num_completions=4, num_correct=1, reward_mean=0.25),
-            PastGroup(step=4, group_index=1, num_completions=4, num_correct=3, reward_mean=0.75),
+            Visit(
+                step=1,
+                group_index=1,
+                num_completions=4,
+                num_correct=1,
+                num_judged=4,
+                reward_mean=0.25,
+                verdicts=("correct", "wrong", "wrong", "wrong"),
+                answers=(("12", 4),),
+            ),
+            Visit(
+                step=4,
+                group_index=1,
+                num_completions=4,
+                num_correct=3,
+                num_judged=4,
+                reward_mean=0.75,
+                verdicts=("correct", "correct", "correct", "wrong"),
+                answers=(("12", 4),),
+            ),
         )
         assert [past.step for past in reader.groups_of_problem(OTHER.problem)] == [1, 2, 3]
         assert reader.groups_of_problem(replace(MINE.problem, id="unheard of")) == ()

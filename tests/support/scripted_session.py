@@ -10,7 +10,7 @@ from grpo_tui.events.fold import reduce
 from grpo_tui.events.records import ProblemRecord, StepDetail
 from grpo_tui.events.state import RunState
 from grpo_tui.events.types import Event, Preview, Progress
-from grpo_tui.runs.reader import PastGroup
+from grpo_tui.runs.lines import Visit
 from rewards.base import Verdict
 
 
@@ -74,7 +74,7 @@ class ScriptedSession:
     def send(self, command: Command) -> None:
         self.commands.append(command)
 
-    def groups_of_problem(self, problem: ProblemRecord) -> Sequence[PastGroup]:
+    def groups_of_problem(self, problem: ProblemRecord) -> Sequence[Visit]:
         """As the run file would answer from the steps that have happened."""
         found = []
         for step, detail in sorted(self.steps.items()):
@@ -82,11 +82,12 @@ class ScriptedSession:
                 if group.problem == problem:
                     right = sum(c.verdict is Verdict.CORRECT for c in group.completions)
                     found.append(
-                        PastGroup(
+                        Visit(
                             step=step,
                             group_index=group.index,
                             num_completions=len(group.completions),
                             num_correct=right,
+                            num_judged=len(group.completions),
                             reward_mean=group.reward_mean,
                         )
                     )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from grpo_tui.events.records import GroupRecord, ProblemRecord
-from grpo_tui.runs.reader import PastGroup
+from grpo_tui.runs.lines import Visit
 from grpo_tui.tui.group_facts import (
     component_names,
     dead_odds,
@@ -125,7 +125,7 @@ def test_loss_share_is_of_all_that_was_pushed_either_way() -> None:
     assert num_correct(one) == 1
 
 
-def said(group: GroupRecord, past: Sequence[PastGroup] | None = None, step: int = 9) -> str:
+def said(group: GroupRecord, past: Sequence[Visit] | None = None, step: int = 9) -> str:
     return "\n".join(text for text, _ in group_sentences(group, [group], past, step))
 
 
@@ -143,7 +143,7 @@ def test_sentences_of_a_live_group() -> None:
 def test_the_odds_are_of_the_prompts_history_up_to_here() -> None:
     group = group_of([("1", "integer 1", RIGHT), ("2", "integer 2", WRONG)])
     past = [
-        PastGroup(step=step, group_index=0, num_completions=4, num_correct=right, reward_mean=0.5)
+        Visit(step=step, group_index=0, num_completions=4, num_correct=right, num_judged=4, reward_mean=0.5)
         for step, right in ((3, 4), (5, 3), (9, 1), (12, 0))
     ]
     assert "p = 0.800 (n = 10, 3 groups): 68%" in said(group, past, step=9), (

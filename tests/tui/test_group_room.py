@@ -10,7 +10,7 @@ from textual.screen import Screen
 
 from grpo_tui.events.records import ProblemRecord
 from grpo_tui.events.types import GroupScored
-from grpo_tui.runs.reader import PastGroup
+from grpo_tui.runs.lines import Visit
 from grpo_tui.tui.panels.base import Panel
 from grpo_tui.tui.screens.group import GroupScreen
 from grpo_tui.tui.screens.live import LiveScreen
@@ -172,10 +172,12 @@ async def test_an_unknown_past_is_looked_up_without_holding_up_the_screen() -> N
     script = ScriptedRun()
     async with stage(paused_after(script, 3), script=script) as it:
 
-        def slowly(problem: ProblemRecord) -> Sequence[PastGroup]:
+        def slowly(problem: ProblemRecord) -> Sequence[Visit]:
             asked.set()
             assert may_answer.wait(10)
-            return [PastGroup(step=2, group_index=0, num_completions=4, num_correct=3, reward_mean=0.75)]
+            return [
+                Visit(step=2, group_index=0, num_completions=4, num_correct=3, num_judged=4, reward_mean=0.75)
+            ]
 
         it.view.earlier._ask = slowly
         await it.press("2")

@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.geometry import Size
 
 from grpo_tui.events.records import CompletionRecord, GroupRecord
-from grpo_tui.runs.reader import PastGroup
+from grpo_tui.runs.lines import Visit
 from grpo_tui.tui.glyphs import verdict_glyph
 from grpo_tui.tui.group_facts import (
     component_names,
@@ -259,7 +259,7 @@ class EarlierPanel(Panel):
         self.call_after_refresh(self.reveal, here)
         return lines, None
 
-    def _row(self, view: RunView, one: PastGroup, width: int) -> Line:
+    def _row(self, view: RunView, one: Visit, width: int) -> Line:
         group = view.group
         here = group is not None and (one.step, one.group_index) == (view.shown_step, group.index)
         share = one.num_correct / one.num_completions if one.num_completions else 0.0
@@ -301,7 +301,7 @@ class FactsPanel(Panel):
 
 
 def group_sentences(
-    group: GroupRecord, groups: Sequence[GroupRecord], past: Sequence[PastGroup] | None, step: int
+    group: GroupRecord, groups: Sequence[GroupRecord], past: Sequence[Visit] | None, step: int
 ) -> list[tuple[str, str]]:
     """What can be said of a scored group, each with its role."""
     said: list[tuple[str, str]] = []

@@ -392,13 +392,13 @@ class HistoryScreen(Looking, RoomScreen):
 
     def action_timeline(self) -> None:
         """The selected group's problem over the steps."""
-        group, step = self.view.group, self.view.shown_step
+        group = self.view.group
         if group is None:
             self._complain("this step has no groups to choose a prompt from")
             return
         title = f"Prompt {group.problem.id}  gold {group.problem.answer}"
         nothing = "this prompt has not been in a finished step yet"
-        self._ask(title, nothing, lambda run: run.timeline(step, group.index))
+        self._ask(title, nothing, lambda run: run.groups_of_problem(group.problem))
 
     def action_branches(self) -> None:
         """The branches of the run."""
