@@ -30,7 +30,7 @@ def make_keymap(keys: Mapping[str, str]) -> tuple[dict[str, str], list[tuple[str
     everywhere = {action.id: action for action in (*REGISTRY, *ROOM_ACTIONS)}
     known = dict(everywhere)
     if not set(keys) <= set(known):
-        known |= {action.id: action for action in _of_screens()}
+        known |= {action.id: action for action in screen_actions()}
     keymap: dict[str, str] = {}
     problems: list[tuple[str, str]] = []
     for id, text in keys.items():
@@ -88,7 +88,7 @@ def _rival(id: str, keymap: Mapping[str, str], known: Mapping[str, Action]) -> t
     return None
 
 
-def _of_screens() -> Iterator[Action]:
+def screen_actions() -> Iterator[Action]:
     """Actions of single screens, which are imported for it."""
     for place in (*(room.screen for room in ROOMS if room.screen), *_OTHER_SCREENS):
         module, _, name = place.partition(":")

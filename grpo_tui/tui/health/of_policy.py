@@ -102,7 +102,7 @@ def entropy(facts: Facts) -> Finding | None:
         if level
         else "",
         knobs=("sampling.temperature", "algorithm.beta", "optim.lr") if level else (),
-        look="g shows its curve" if level else "",
+        look="in Live (1), g shows curve after curve" if level else "",
     )
 
 
@@ -125,7 +125,7 @@ def kl(facts: Facts) -> Finding | None:
         key=lambda pair: pair[0].value,
         default=None,
     )
-    look = "g shows its curve" if level else ""
+    look = "in Live (1), g shows curve after curve" if level else ""
     if worst is not None:
         token, step = worst
         level = max(level, graded(token.value, TOKEN_WATCH, TOKEN_WARN))

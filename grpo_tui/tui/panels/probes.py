@@ -17,7 +17,7 @@ from grpo_tui.tui.view import RunView
 from grpo_tui.tui.widgets.charts import sparkline
 
 INVITATION = (
-    "No prompt is pinned. a types one, e takes the next held-out problem, and K in any room pins the selected prompt. "
+    "No prompt is pinned. a types one, e takes the next held-out problem, and K in rooms 1 to 3 pins the selected one. "
     "After every update each is read: a greedy answer, a sample by the same random numbers, and the log-prob of the "
     "gold answer. The training does not notice; the seconds it takes are shown."
 )

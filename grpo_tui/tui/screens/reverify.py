@@ -26,7 +26,7 @@ from rewards.base import Verdict
 INVITATION = (
     "g judges every recorded answer again, by the rules in force or by others that i types (reward.answer_form=boxed). "
     "Training goes on meanwhile. Verdicts that flip are listed; nothing recorded is rewritten, and c keeps the new ones "
-    "beside the old. M in any room disputes the verdict of the selected response."
+    "beside the old. M in rooms 1 to 3 disputes the verdict of the selected response."
 )
 Row = Flip | VerdictDisputed
 
