@@ -17,7 +17,7 @@ from grpo_tui.events.commands import (
     SetBreakpoint,
     UndoAct,
 )
-from grpo_tui.events.records import Mode, Phase
+from grpo_tui.events.records import Phase
 from grpo_tui.events.types import (
     ActTaken,
     BreakpointsChanged,
@@ -178,12 +178,6 @@ class Acts:
             return "no response with tokens is selected"
         return ""
 
-    @property
-    def served_now(self) -> bool:
-        """Whether the engine waits where it carries out requests: between two phases, not inside one."""
-        state = self._view.state
-        return state.mode is Mode.PAUSED and state.mode_detail.startswith(("before ", "after "))
-
     def ask(self, request: Request) -> bool:
         """Send a request and remember that it waits; False if the session takes none."""
         if not self._view.ask(request):
@@ -215,5 +209,5 @@ class Acts:
         if not self.asked:
             return ""
         more = f" (+{len(self.asked) - 1} more)" if len(self.asked) > 1 else ""
-        when = "the engine is at it…" if self.served_now else "waits for the end of the phase…"
+        when = "the engine is at it…" if self._view.served_now else "waits for the end of the phase…"
         return f"{describe(self.asked[0])}{more}: {when}"

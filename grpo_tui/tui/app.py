@@ -435,9 +435,9 @@ class GrpoApp(App[int]):
 
     def tell_asked(self, said: str) -> None:
         """Say what a request will do, and where the engine is if it cannot be obeyed at once."""
-        from grpo_tui.tui.playing import why_waiting
+        from grpo_tui.tui.asking import why_waiting
 
-        waits = why_waiting(self.view) if self.view is not None else ""
+        waits = why_waiting(self.view.state) if self.view is not None else ""
         self.notify(said, title=waits if waits.startswith("waits") else "", markup=False, timeout=5)
 
     def action_show_help(self) -> None:

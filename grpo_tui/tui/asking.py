@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from grpo_tui.events.commands import Request
 from grpo_tui.events.records import Mode
 from grpo_tui.events.state import RunState
 from grpo_tui.events.types import RequestFailed, SettingsChanged
 from grpo_tui.tui.text import Line, clean
-from grpo_tui.tui.view import RunView
+
+if TYPE_CHECKING:
+    from grpo_tui.tui.view import RunView
 
 
 class Asking:
@@ -62,6 +66,21 @@ def listed(event: SettingsChanged, *, back: bool = False) -> str:
     """What a change changes, or would where it is taken back."""
     pairs = ((c.key, c.new, c.old) if back else (c.key, c.old, c.new) for c in event.changes)
     return " · ".join(f"{key.rpartition('.')[2]} {clean(old)} → {clean(new)}" for key, old, new in pairs)
+
+
+def why_waiting(state: RunState) -> str:
+    """Where the engine is, and so when what was asked for begins; one line."""
+    if state.mode is Mode.LOADING:
+        return "waits until the run is loaded"
+    if state.mode is Mode.FAILED:
+        return "waits: the engine stopped at an error; r retries the step"
+    if state.mode is Mode.PAUSED:
+        if state.mode_detail.startswith("in "):
+            return f"waits: paused {state.mode_detail}; . runs to the end of the phase"
+        return "begins at once"
+    return (
+        f"waits for the end of the phase{f' {state.phase}' if state.phase else ''}; training goes on after it"
+    )
 
 
 def waiting_text(state: RunState) -> str:

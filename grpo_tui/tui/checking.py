@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from grpo_tui.events.commands import MeasureFit, Probe, Request
 from grpo_tui.events.preflight import FIT, PROBE, ProbedGroup, ProbeReport
-from grpo_tui.events.records import Mode
 from grpo_tui.events.types import PreflightEnded
 from grpo_tui.ops.intervals import wilson_interval
+from grpo_tui.tui.asking import why_waiting
 
 if TYPE_CHECKING:
     from grpo_tui.tui.view import RunView
@@ -49,7 +49,7 @@ def state_line(view: RunView) -> tuple[str, str]:
         return "", ""
     checking, gauge = state.checking, view.gauge
     if checking is None or checking.what != what:
-        return f"{what}: {_waiting(view)}", "dim"
+        return f"{what}: {why_waiting(state)}", "dim"
     line = f"{what}: {checking.detail}"
     if gauge is not None and gauge.of == what:
         total = f"/{gauge.total}" if gauge.total else ""
@@ -57,17 +57,6 @@ def state_line(view: RunView) -> tuple[str, str]:
         if gauge.tokens_per_second:
             line += f" · {gauge.tokens_per_second:.0f} tok/s"
     return line, "accent"
-
-
-def _waiting(view: RunView) -> str:
-    state = view.state
-    if state.mode is Mode.LOADING:
-        return "waits until the run is loaded"
-    if state.mode is Mode.FAILED:
-        return "waits: the engine stopped at an error"
-    if state.mode is Mode.PAUSED and state.mode_detail.startswith("in "):
-        return f"waits: paused {state.mode_detail}; . runs to the end of the phase"
-    return "begins at once" if state.mode is Mode.PAUSED else "waits for the end of the phase"
 
 
 def why_refused(view: RunView) -> str:

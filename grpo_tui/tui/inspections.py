@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grpo_tui.events.commands import InspectCompletion
-from grpo_tui.events.records import CompletionRecord, Mode
+from grpo_tui.events.records import CompletionRecord
 from grpo_tui.events.types import CompletionInspected, Event, RequestFailed, RunEnded
 
 if TYPE_CHECKING:
@@ -95,16 +95,10 @@ class Inspections:
         return self.place is not None and not self._view.session.read_only and not self._view.over
 
     @property
-    def served_now(self) -> bool:
-        """Whether the engine waits where it carries out requests: between two phases, not inside one."""
-        state = self._view.state
-        return state.mode is Mode.PAUSED and state.mode_detail.startswith("before ")
-
-    @property
     def wanted(self) -> bool:
         """Whether a look would keep nobody waiting, and would show something new."""
         place, state = self.place, self._view.state
-        if place is None or not self.possible or not self.served_now or self.pending is not None:
+        if place is None or not self.possible or not self._view.served_now or self.pending is not None:
             return False
         if self._failed is not None and self._failed[0] == place:
             return False
@@ -122,7 +116,7 @@ class Inspections:
         if place is None:
             return "no response is selected"
         if self.pending is not None:
-            return "asking the engine…" if self.served_now else "waiting for the end of the phase…"
+            return "asking the engine…" if self._view.served_now else "waiting for the end of the phase…"
         if self._failed is not None and self._failed[0] == place:
             return f"{self._failed[1]} · i asks again"
         return "i asks the engine to score it with its weights"

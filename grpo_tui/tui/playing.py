@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grpo_tui.events.commands import ADAPTER, BASE, Play, step_source
-from grpo_tui.events.records import CompletionRecord, GroupRecord, Mode, ProblemRecord
+from grpo_tui.events.records import CompletionRecord, GroupRecord, ProblemRecord
 from grpo_tui.events.state import PlayRecord
 from grpo_tui.ops.intervals import wilson_interval
 from rewards.base import Verdict
@@ -177,22 +177,6 @@ def pending(view: RunView) -> Play | None:
     if asked is not None and playing is not None and playing.started.id == asked.id:
         return asked
     return waiting(view)
-
-
-def why_waiting(view: RunView) -> str:
-    """Where the engine is, and so when what was asked for begins; one line."""
-    state = view.state
-    if state.mode is Mode.LOADING:
-        return "waits until the run is loaded"
-    if state.mode is Mode.FAILED:
-        return "waits: the engine stopped at an error; r retries the step"
-    if state.mode is Mode.PAUSED:
-        if state.mode_detail.startswith("in "):
-            return f"waits: paused {state.mode_detail}; . runs to the end of the phase"
-        return "begins at once"
-    return (
-        f"waits for the end of the phase{f' {state.phase}' if state.phase else ''}; training goes on after it"
-    )
 
 
 def why_refused(view: RunView) -> str:

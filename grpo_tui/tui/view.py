@@ -259,6 +259,12 @@ class RunView:
             return self._starts_running
         return self.state.mode is Mode.RUNNING
 
+    @property
+    def served_now(self) -> bool:
+        """Whether the engine waits where it carries out requests: between two phases, not inside one."""
+        state = self.state
+        return state.mode is Mode.PAUSED and state.mode_detail.startswith(("before ", "after "))
+
     def ask(self, command: Command) -> bool:
         """Send a command and show at once what was asked for; False if it cannot be obeyed now."""
         if self.session.read_only or self.over:

@@ -292,6 +292,14 @@ async def test_paused_inside_a_phase_it_does_not_ask_by_itself() -> None:
         await shown(it, "token", "waiting for the end of the phase")
 
 
+async def test_after_the_last_step_it_asks_by_itself() -> None:
+    """The engine obeys there too. Seen to fail with: only pauses before something counted as waiting."""
+    script = ScriptedRun()
+    events = [*script.whole(3), script.ready(Mode.PAUSED, "after the last step")]
+    async with response_room(events=events) as it:
+        await wait_for(lambda: len(it.session.commands) == 1)
+
+
 async def test_likely_tokens_with_the_drawn_one_marked() -> None:
     async with response_room("right", "right", "right") as it:
         await it.play(answer(it))

@@ -34,7 +34,7 @@ class BreakpointsPanel(Panel):
 
     def depends(self, view: RunView) -> tuple[object, ...]:
         """The breakpoints, the hit, what waits, the selection."""
-        return (view.state.breakpoints, view.state.hit, view.acts.version, view.acts.served_now, self.row)
+        return (view.state.breakpoints, view.state.hit, view.acts.version, view.served_now, self.row)
 
     def selected(self, view: RunView) -> Breakpoint | None:
         """The breakpoint under the cursor."""
@@ -47,7 +47,7 @@ class BreakpointsPanel(Panel):
         on = sum(b.enabled for b in rows)
         self.set_title("Breakpoints", f"{on} of {len(rows)} on" if rows else "")
         lines = [self._row(view, breakpoint, width) for breakpoint in rows]
-        when = "being set" if view.acts.served_now else "waits for the end of the phase"
+        when = "being set" if view.served_now else "waits for the end of the phase"
         for request in view.acts.asked:
             if isinstance(request, SetBreakpoint):
                 text = request.condition or f"{'after' if request.after else 'before'} {request.phase}"

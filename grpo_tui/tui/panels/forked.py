@@ -74,7 +74,7 @@ class ForkPanel(Panel):
 
     def depends(self, view: RunView) -> tuple[object, ...]:
         """The fork, and the response it is of."""
-        return (view.state.forked, view.completion, view.shown_step, view.acts.version, view.acts.served_now)
+        return (view.state.forked, view.completion, view.shown_step, view.acts.version, view.served_now)
 
     def build(self, view: RunView, size: Size) -> tuple[list[Line], int | None]:
         """Rates of every side, then continuations."""

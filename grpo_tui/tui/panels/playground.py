@@ -9,6 +9,7 @@ from textual.geometry import Size
 
 from grpo_tui.events.records import CompletionRecord, Phase
 from grpo_tui.events.state import PlayRecord
+from grpo_tui.tui.asking import why_waiting
 from grpo_tui.tui.glyphs import verdict_glyph
 from grpo_tui.tui.panels.base import Panel
 from grpo_tui.tui.panels.groups import list_keys
@@ -23,7 +24,6 @@ from grpo_tui.tui.playing import (
     token_span,
     waiting,
     why_refused,
-    why_waiting,
 )
 from grpo_tui.tui.text import Line, clean, clip, compact, duration, first_line, fit, number, wrap, wrapped
 from grpo_tui.tui.view import RunView
@@ -80,7 +80,7 @@ class PlayBar(Panel, can_focus=False):
         if self.error:
             return self.error, "bad"
         if waiting(view) is not None:
-            return why_waiting(view), "warn"
+            return why_waiting(view.state), "warn"
         playing = in_progress(view)
         if playing is not None:
             return _progress(view), "accent"
