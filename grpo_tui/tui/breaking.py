@@ -20,7 +20,6 @@ EXAMPLES: tuple[tuple[str, str], ...] = (
     ("reward jumped > .2", "against the step before"),
     ("no group: accuracy > 0", "not one right answer"),
 )
-SCOPES = {"step": "", "group": "any group: ", "response": "any response: "}
 
 
 @dataclass(frozen=True, slots=True)

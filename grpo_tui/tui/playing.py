@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,8 @@ from grpo_tui.events.commands import ADAPTER, BASE, Play, step_source
 from grpo_tui.events.records import CompletionRecord, GroupRecord, ProblemRecord
 from grpo_tui.events.state import PlayRecord
 from grpo_tui.ops.intervals import wilson_interval
+from grpo_tui.tui.run_settings import settings_of
+from grpo_tui.tui.tokens import first_split, text_start
 from rewards.base import Verdict
 
 if TYPE_CHECKING:
@@ -105,26 +106,15 @@ def _temperature(text: str) -> float:
 def form_of(view: RunView) -> PlayForm:
     """The view's form; a new one begins with the run's own settings."""
     if view.play_form is None:
-        state = view.state
-        changed = state.settings_changes[-1].config_toml if state.settings_changes else ""
-        view.play_form = _form_for(changed or (state.run.config_toml if state.run is not None else ""))
-    return view.play_form
-
-
-def _form_for(config_toml: str) -> PlayForm:
-    form = PlayForm()
-    try:
-        settings = tomllib.loads(config_toml)
-        sampling = settings.get("sampling", {})
-        return replace(
-            form,
-            num_samples=str(min(MAX_SAMPLES, int(sampling.get("group_size", 8)))),
-            temperature=f"{float(sampling.get('temperature', 1.0)):g}",
-            max_tokens=str(int(sampling.get("max_completion_tokens", 256))),
-            seed=int(settings.get("run", {}).get("seed", 0)),
+        settings = settings_of(view.state)
+        sampling = settings.sampling
+        view.play_form = PlayForm(
+            num_samples=str(min(MAX_SAMPLES, sampling.group_size)),
+            temperature=f"{sampling.temperature:g}",
+            max_tokens=str(sampling.max_completion_tokens),
+            seed=settings.run.seed,
         )
-    except (tomllib.TOMLDecodeError, TypeError, ValueError, AttributeError):
-        return form
+    return view.play_form
 
 
 def next_id(view: RunView) -> int:
@@ -191,16 +181,6 @@ def why_refused(view: RunView) -> str:
 # --- comparing answers -----------------------------------------------------------------------------------
 
 
-def first_split(one: CompletionRecord, other: CompletionRecord) -> int | None:
-    """Index of the first token at which two completions differ; None where they are the same."""
-    a, b = one.token_ids_T, other.token_ids_T
-    common = min(len(a), len(b))
-    apart = (a[:common] != b[:common]).nonzero()[0]
-    if len(apart):
-        return int(apart[0])
-    return None if len(a) == len(b) else common
-
-
 def splits(play: PlayRecord, row: int) -> dict[str, int]:
     """Where the sample of each source leaves that of the first that has answered; the first has the earliest of all."""
     samples = {
@@ -220,11 +200,7 @@ def splits(play: PlayRecord, row: int) -> dict[str, int]:
 
 def token_span(completion: CompletionRecord, token: int) -> tuple[int, int]:
     """Characters of a token in the completion's text; empty at its end for one without text."""
-    starts = completion.token_offsets_T
-    if not 0 <= token < len(starts):
-        return len(completion.text), len(completion.text)
-    end = int(starts[token + 1]) if token + 1 < len(starts) else len(completion.text)
-    return int(starts[token]), end
+    return text_start(completion, token), text_start(completion, token + 1)
 
 
 def token_label(completion: CompletionRecord, token: int) -> str:

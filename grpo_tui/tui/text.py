@@ -7,10 +7,7 @@ them, here they become styled lines.
 from __future__ import annotations
 
 import math
-import unicodedata
 from datetime import datetime
-
-from rich.cells import cell_len
 
 from grpo_tui.visible import BIDI as BIDI
 from grpo_tui.visible import INVISIBLE as INVISIBLE
@@ -110,8 +107,3 @@ def clock(time: float) -> str:
         return datetime.fromtimestamp(time).astimezone().strftime("%H:%M:%S")
     except (OverflowError, OSError, ValueError):
         return "--:--:--"
-
-
-def is_wide_safe(char: str) -> bool:
-    """Whether a glyph takes exactly one cell (used by tests over the glyph table)."""
-    return cell_len(char) == 1 and unicodedata.category(char) != "Cf"

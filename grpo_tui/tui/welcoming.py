@@ -243,7 +243,6 @@ def _fit_lines(
         ]
     if model.problem:
         return [_cut(width, (clean(model.problem), "warn"))]
-    needed = PROMPT_TOKENS + config.sampling.max_completion_tokens
     shape = model.shape
     if shape is not None and 0 < shape.context_length < config.sampling.max_completion_tokens:
         return [
@@ -268,7 +267,7 @@ def _fit_lines(
         (f"{memory(guess.total)}{room}  ", "bold"),
         (verdict, role),
         (
-            f"  ({guess.dtype}, prompts taken as {needed - config.sampling.max_completion_tokens} tokens)",
+            f"  ({guess.dtype}, prompts taken as {PROMPT_TOKENS} tokens)",
             "dim",
         ),
     )

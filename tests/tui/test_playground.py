@@ -23,7 +23,7 @@ from grpo_tui.events.types import (
 )
 from grpo_tui.tui.palette import palette_commands
 from grpo_tui.tui.panels.base import Panel
-from grpo_tui.tui.playing import first_split, pass_rate, splits, token_label
+from grpo_tui.tui.playing import pass_rate, splits, token_label
 from grpo_tui.tui.screens.live import LiveScreen
 from grpo_tui.tui.screens.playground import PlaygroundScreen
 from tests.support.apps import Stage, failure, paused_after, stage, wait_for
@@ -460,13 +460,6 @@ async def test_picture(size: tuple[int, int], tmp_path: Path) -> None:
 
 
 # --- the parts by themselves -----------------------------------------------------------------------------
-
-
-def test_first_split() -> None:
-    assert first_split(words(0, "a b c"), words(0, "a b d")) == 2
-    assert first_split(words(0, "a b"), words(0, "a b d")) == 2
-    assert first_split(words(0, "a b"), words(0, "a b")) is None
-    assert first_split(words(0, "x"), words(0, "y")) == 0
 
 
 def test_the_first_column_has_the_earliest_split() -> None:
