@@ -9,17 +9,16 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 from grpo_tui.events import codec
 from grpo_tui.events.fold import reduce
 from grpo_tui.events.records import (
-    CompletionRecord,
     EvalRecord,
     GroupRecord,
     ProblemRecord,
@@ -28,21 +27,17 @@ from grpo_tui.events.records import (
 )
 from grpo_tui.events.state import RunState
 from grpo_tui.events.types import (
-    AdvantagesComputed,
     BranchStarted,
     CheckpointSaved,
     Event,
-    GroupSampled,
-    GroupScored,
-    ReferenceComputed,
     RunStarted,
     SettingsChanged,
     StepFinished,
-    TokensWeighed,
     WentTo,
 )
 from grpo_tui.runs import lines, prompts, schema, search
 from grpo_tui.runs.answers import RecordedAnswer, answers_of
+from grpo_tui.runs.details import load_detail, metrics_of, rebuild
 from grpo_tui.runs.lines import Branch, Visit
 from grpo_tui.runs.lock import is_locked
 from grpo_tui.runs.query import Query
@@ -51,7 +46,6 @@ from grpo_tui.runs.search import SearchHit
 from grpo_tui.runs.triage import PromptHistory
 
 _E = TypeVar("_E", bound=Event)
-_V = TypeVar("_V")
 _PAGE = 512
 PATIENCE_SECONDS = 10.0
 """How long a reader waits for a program that holds the file."""
@@ -134,7 +128,7 @@ class RunReader:
         """What the last finished step measured."""
         with self._moment() as db:
             row = db.execute("SELECT metrics FROM live_steps ORDER BY step DESC LIMIT 1").fetchone()
-            return _metrics(row[0]) if row else None
+            return metrics_of(row[0]) if row else None
 
     def history(self, *, lean: bool = False) -> tuple[StepMetrics, ...]:
         """One entry per finished step, oldest first; abandoned futures are left out.
@@ -145,7 +139,7 @@ class RunReader:
         with self._moment() as db:
             column = _LEAN_METRICS if lean else "s.metrics"
             rows = db.execute(f"SELECT {column} FROM live_steps s ORDER BY s.step")
-            return tuple(_metrics(row[0]) for row in rows)
+            return tuple(metrics_of(row[0]) for row in rows)
 
     def evals(self) -> tuple[EvalRecord, ...]:
         """Held-out evaluations, oldest first."""
@@ -213,7 +207,7 @@ class RunReader:
             else:
                 query = "SELECT id FROM steps WHERE branch = ? AND step = ? AND finished"
                 row = db.execute(query, (branch, step)).fetchone()
-            return _load_detail(db, row[0]) if row else None
+            return load_detail(db, row[0]) if row else None
 
     def load_group(self, step: int, index: int) -> GroupRecord | None:
         """One group of a finished step, or of the step in progress as far as it has been written."""
@@ -226,7 +220,7 @@ class RunReader:
             ).fetchone()
             if row is None:
                 return None
-            groups = _load_detail(db, row[1], group_id=row[0]).groups
+            groups = load_detail(db, row[1], group_id=row[0]).groups
         return groups[0]
 
     def groups_of_problem(self, problem: ProblemRecord) -> tuple[Visit, ...]:
@@ -275,13 +269,13 @@ class RunReader:
             recent = []
             for detail in state.recent:
                 row = db.execute("SELECT id FROM live_steps WHERE step = ?", (detail.step,)).fetchone()
-                recent.append(_load_detail(db, row[0]) if row else detail)
+                recent.append(load_detail(db, row[0]) if row else detail)
             current = state.current
             if current is not None:
                 row = db.execute(
                     "SELECT id FROM steps WHERE step = ? AND finished = 0", (current.step,)
                 ).fetchone()
-                current = _load_detail(db, row[0]) if row else current
+                current = load_detail(db, row[0]) if row else current
             (last,) = db.execute("SELECT max(seq) FROM events").fetchone()
         return Snapshot(replace(state, recent=tuple(recent), current=current), int(last or 0))
 
@@ -402,13 +396,13 @@ class RunReader:
         while page := rows.fetchmany(_PAGE):
             for seq, time, kind, step_id, payload, blob, metrics in page:
                 if kind == "StepFinished":
-                    yield seq, StepFinished(time=time, metrics=_metrics(metrics))
+                    yield seq, StepFinished(time=time, metrics=metrics_of(metrics))
                 elif kind in _REBUILT and not payload.startswith("{"):
                     if skip_groups:
                         continue
                     if step_id not in loaded:
-                        loaded = {step_id: _load_detail(db, step_id)}
-                    yield seq, _rebuild(kind, time, payload, loaded[step_id])
+                        loaded = {step_id: load_detail(db, step_id)}
+                    yield seq, rebuild(kind, time, payload, loaded[step_id])
                 else:
                     arrays = codec.unpack(blob) if blob else {}
                     yield seq, codec.decode({"type": kind, **json.loads(payload)}, arrays)
@@ -479,89 +473,3 @@ def _connect(path: Path, options: str) -> sqlite3.Connection:
     return sqlite3.connect(
         uri, uri=True, timeout=PATIENCE_SECONDS, isolation_level=None, check_same_thread=False
     )
-
-
-def _metrics(text: str) -> StepMetrics:
-    return codec.decode_record(StepMetrics, json.loads(text))
-
-
-def _load_detail(db: sqlite3.Connection, step_id: int, group_id: int | None = None) -> StepDetail:
-    """A step with all its groups, or with one."""
-    row = db.execute("SELECT step, metrics FROM steps WHERE id = ?", (step_id,)).fetchone()
-    if row is None:
-        raise codec.CodecError(f"step row {step_id} is missing")
-    completions: dict[int, list[CompletionRecord]] = {}
-    which = {"step": step_id, "group": group_id}
-    for owner, text, record, blob in db.execute(_COMPLETIONS_OF_STEP, which):
-        arrays = codec.unpack(blob)
-        data = {"text": text, **json.loads(record), **{name: name for name in arrays if "." not in name}}
-        completions.setdefault(owner, []).append(codec.decode_record(CompletionRecord, data, arrays))
-    groups = []
-    for owner, index, record, problem in db.execute(_GROUPS_OF_STEP, which):
-        data = {"index": index, **json.loads(record), "problem": json.loads(problem), "completions": []}
-        group = codec.decode_record(GroupRecord, data)
-        groups.append(replace(group, completions=tuple(completions.get(owner, ()))))
-    metrics = _metrics(row[1]) if row[1] else None
-    return StepDetail(step=row[0], groups=tuple(groups), metrics=metrics)
-
-
-_GROUPS_OF_STEP = """
-SELECT g.id, g.idx, g.record, p.record FROM groups g JOIN problems p ON p.id = g.problem
-WHERE g.step_id = :step AND (:group IS NULL OR g.id = :group) ORDER BY g.idx
-"""
-_COMPLETIONS_OF_STEP = """
-SELECT c.group_id, c.text, c.record, c.arrays FROM groups g JOIN completions c ON c.group_id = g.id
-WHERE g.step_id = :step AND (:group IS NULL OR g.id = :group) ORDER BY g.idx, c.idx
-"""
-
-
-def _rebuild(kind: str, time: float, payload: str, detail: StepDetail) -> Event | None:
-    """Put an event together from the groups of its step; None if they no longer have what it brought."""
-    step = detail.step
-    if kind == "AdvantagesComputed":
-        advantages = _complete(_complete(c.advantage for c in group.completions) for group in detail.groups)
-        if advantages is None:
-            return None
-        by_token = _complete(_complete(c.advantages_T for c in group.completions) for group in detail.groups)
-        return AdvantagesComputed(
-            time=time, step=step, advantages_P_G=advantages, advantages_P_G_T=by_token or ()
-        )
-    if kind == "TokensWeighed":
-        weights = _complete(_complete(c.weight_T for c in group.completions) for group in detail.groups)
-        ratios = _complete(_complete(c.ratio_T for c in group.completions) for group in detail.groups)
-        if weights is None:
-            return None
-        return TokensWeighed(time=time, step=step, weights_P_G=weights, ratios_P_G=ratios or ())
-    if kind == "ReferenceComputed":
-        kl_ref = _complete(_complete(c.kl_ref_T for c in group.completions) for group in detail.groups)
-        return None if kl_ref is None else ReferenceComputed(time=time, step=step, kl_ref_P_G=kl_ref)
-    group = next((group for group in detail.groups if group.index == int(payload)), None)
-    if group is None:
-        return None
-    if kind == "GroupScored":
-        rewards = _complete(c.reward for c in group.completions)
-        if rewards is None:
-            return None
-        scores = tuple(dict(c.scores) for c in group.completions)
-        return GroupScored(time=time, step=step, group_index=group.index, rewards_G=rewards, scores_G=scores)
-    sampled = (replace(c, **_UNSCORED) for c in group.completions)
-    return GroupSampled(time=time, step=step, group=replace(group, completions=tuple(sampled)))
-
-
-_UNSCORED: dict[str, Any] = {
-    "reward": None,
-    "scores": {},
-    "advantage": None,
-    "advantages_T": None,
-    "kl_ref_T": None,
-    "weight_T": None,
-    "ratio_T": None,
-}
-"""A completion as it was when it had only been sampled."""
-
-
-def _complete(values: Iterable[_V | None]) -> tuple[_V, ...] | None:
-    """The values, or None if one is missing."""
-    found = tuple(values)
-    present = tuple(value for value in found if value is not None)
-    return present if len(present) == len(found) else None
