@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from grpo_tui.engine.control import HeedingGate
 from grpo_tui.engine.in_progress import StepInProgress
 from grpo_tui.engine.rollout import Place, completion_record, sample_groups, sampling_settings
 from grpo_tui.engine.scoring import score_groups, scored
@@ -35,24 +36,10 @@ from grpo_tui.generation.types import SampledTokens, SampleRequest
 from rewards.base import Score, Verdict
 
 if TYPE_CHECKING:
-    from grpo_tui.engine.control import Gate
     from grpo_tui.engine.trainer import Trainer
 
 MAX_MORE = 64
 """Responses that one :class:`DrawMore` or one side of a :class:`ForkResponse` may draw."""
-
-
-class Heeding:
-    """Stands where the engine's calls want a gate: inside a request they are left when it is not wanted, never held."""
-
-    paused_seconds = 0.0
-
-    def __init__(self, trainer: Trainer) -> None:
-        self._trainer = trainer
-
-    def tick(self, _where: str) -> None:
-        """A boundary."""
-        self._trainer.heed()
 
 
 def override_verdict(trainer: Trainer, request: OverrideVerdict) -> None:
@@ -392,7 +379,7 @@ def _tell(
 
 
 def _draw(trainer: Trainer, now: StepInProgress) -> None:
-    gate: Gate = Heeding(trainer)  # type: ignore[assignment]
+    gate = HeedingGate(trainer.heed)
     sample_groups(trainer, now.step, now.rollout, gate)
     score_groups(trainer, now.step, now.rollout, gate)
 
@@ -403,5 +390,5 @@ def _settle(trainer: Trainer, now: StepInProgress) -> None:
 
     if now.rows:
         now.changed = True
-        gate: Gate = Heeding(trainer)  # type: ignore[assignment]
+        gate = HeedingGate(trainer.heed)
         settle(trainer, now, gate)

@@ -314,3 +314,15 @@ class Gate:
             return self._control.wait_while_held(serving)
         finally:
             self.paused_seconds += time.perf_counter() - started
+
+
+class HeedingGate(Gate):
+    """For the engine's calls inside a request: never holds, for who holds the run has asked for it, but can be left."""
+
+    def __init__(self, heed: Callable[[], None]) -> None:
+        super().__init__(Control(start_paused=False), lambda _event: None)
+        self._heed = heed
+
+    def tick(self, where: str) -> None:  # noqa: ARG002
+        """A boundary between two pieces of work."""
+        self._heed()

@@ -16,7 +16,7 @@ from torch import Tensor
 from grpo_tui.config.schema import RunConfig
 from grpo_tui.engine.advantages import add_advantages
 from grpo_tui.engine.batch import prepare_batch
-from grpo_tui.engine.control import Control, Gate, Withdrawn
+from grpo_tui.engine.control import Gate, HeedingGate, Withdrawn
 from grpo_tui.engine.in_progress import StepInProgress, keep_what_still_holds
 from grpo_tui.engine.rows import Row, make_rows, split_by_tokens, token_batch
 from grpo_tui.engine.timing import Tally
@@ -28,24 +28,12 @@ TOKEN_TEXT = 40
 """Longest text of a token that is told, in characters."""
 
 
-class RehearsalGate(Gate):
-    """Never holds, for who pauses the run has asked for the rehearsal; leaves it when the run stops or nobody wants it."""
-
-    def __init__(self, trainer: Trainer, *, heeds: bool) -> None:
-        super().__init__(Control(start_paused=False), trainer.emit)
-        self._heed = trainer.heed if heeds else lambda: None
-
-    def tick(self, where: str) -> None:  # noqa: ARG002
-        """A boundary between two pieces of work."""
-        self._heed()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rehearsal:
     """What a rehearsal works with."""
 
     trainer: Trainer
-    gate: RehearsalGate
+    gate: Gate
     snapshot: Snapshot
     """The state to come back to."""
 
@@ -98,8 +86,9 @@ def rehearsal(trainer: Trainer, what: str, *, heeds: bool = True) -> Iterator[Re
         report(replace(progress, of=what))
 
     trainer.emit, trainer.report, trainer.tally = quiet, of, Tally()
+    gate = HeedingGate(trainer.heed if heeds else lambda: None)
     try:
-        yield Rehearsal(trainer=trainer, gate=RehearsalGate(trainer, heeds=heeds), snapshot=snapshot)
+        yield Rehearsal(trainer=trainer, gate=gate, snapshot=snapshot)
     except Withdrawn:
         raise ValueError("it was taken back before it was done") from None
     finally:

@@ -45,11 +45,9 @@ from grpo_tui.policy.policy import Policy, tensor_bytes
 from rewards.compose import WeightedReward
 
 if TYPE_CHECKING:
-    from grpo_tui.engine.profiling import ProfilePlan
-
-if TYPE_CHECKING:
     from grpo_tui.engine.in_progress import StepInProgress
     from grpo_tui.engine.probes import Probe
+    from grpo_tui.engine.profiling import ProfilePlan
     from grpo_tui.engine.receipt import TakenUpdate
     from grpo_tui.engine.reverify import Reverifying
 
