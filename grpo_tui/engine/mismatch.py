@@ -17,7 +17,7 @@ from torch import Tensor
 
 from grpo_tui.engine.control import Gate
 from grpo_tui.engine.in_progress import StepInProgress
-from grpo_tui.engine.rehearsal import Rehearsal, before_update, rehearsal, rescore, token_text
+from grpo_tui.engine.rehearsal import Rehearsal, before_update, largest, rehearsal, rescore, token_text
 from grpo_tui.engine.rows import Row, token_batch
 from grpo_tui.engine.trainer import Trainer
 from grpo_tui.events.commands import FindMismatch
@@ -102,10 +102,6 @@ def _as_in_update(trainer: Trainer, rows: Sequence[Row], step: int, gate: Gate) 
 def _tokens(
     trainer: Trainer, rows: Sequence[Row], trained: Sequence[Tensor], gaps: Sequence[Tensor]
 ) -> tuple[TokenMismatch, ...]:
-    found = [
-        (abs(gap), place, token) for place, row in enumerate(gaps) for token, gap in enumerate(row.tolist())
-    ]
-    found.sort(reverse=True)
     return tuple(
         TokenMismatch(
             group=rows[place].group,
@@ -115,7 +111,7 @@ def _tokens(
             sampled=float(rows[place].sampled_logprobs_T[token]),
             trained=float(trained[place][token]),
         )
-        for _, place, token in found[:TOP_TOKENS]
+        for place, token in largest([gap.tolist() for gap in gaps], TOP_TOKENS)
     )
 
 

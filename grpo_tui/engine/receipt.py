@@ -17,7 +17,7 @@ from torch import Tensor
 from grpo_tui.engine.control import Gate
 from grpo_tui.engine.in_progress import Answer, StepInProgress
 from grpo_tui.engine.kl_probe import KlProbe
-from grpo_tui.engine.rehearsal import rehearsal, rescore, token_text, update_config
+from grpo_tui.engine.rehearsal import largest, rehearsal, rescore, token_text, update_config
 from grpo_tui.engine.rows import Row
 from grpo_tui.engine.seeds import derived_seed
 from grpo_tui.engine.trainer import Trainer
@@ -168,12 +168,6 @@ def _move(row: Row, before: Tensor, after: Tensor, taken: TakenUpdate) -> Answer
 
 
 def _tokens(trainer: Trainer, rows: Sequence[Row], moves: Sequence[AnswerMove]) -> tuple[TokenMove, ...]:
-    found = [
-        (abs(float(delta)), place, token)
-        for place, move in enumerate(moves)
-        for token, delta in enumerate(move.delta_T)
-    ]
-    found.sort(reverse=True)
     return tuple(
         TokenMove(
             group=rows[place].group,
@@ -182,5 +176,5 @@ def _tokens(trainer: Trainer, rows: Sequence[Row], moves: Sequence[AnswerMove]) 
             text=token_text(trainer, rows[place], token),
             delta=float(moves[place].delta_T[token]),
         )
-        for _, place, token in found[:TOP_TOKENS]
+        for place, token in largest([move.delta_T.tolist() for move in moves], TOP_TOKENS)
     )

@@ -162,6 +162,15 @@ def token_text(trainer: Trainer, row: Row, token: int) -> str:
     return text[:TOKEN_TEXT]
 
 
+def largest(values: Sequence[Sequence[float]], count: int) -> list[tuple[int, int]]:
+    """Row and token of the numbers of greatest size, greatest first."""
+    found = [
+        (abs(value), place, token) for place, row in enumerate(values) for token, value in enumerate(row)
+    ]
+    found.sort(reverse=True)
+    return [(place, token) for _, place, token in found[:count]]
+
+
 def norm_of(tensors: dict[str, Tensor]) -> float:
     """Euclidean norm of all of them together."""
     return float(sum(float(t.double().square().sum()) for t in tensors.values()) ** 0.5)
