@@ -21,14 +21,14 @@ from grpo_tui.data.problem import DataError, Problem
 from grpo_tui.data.render import check_length, encode_prompt, render_prompt
 from grpo_tui.engine.advice import one_line
 from grpo_tui.engine.control import StopRequested, Withdrawn
-from grpo_tui.engine.rollout import REPORT_SECONDS, completion_record
+from grpo_tui.engine.rollout import completion_record, request_reporter
 from grpo_tui.engine.scoring import scored
 from grpo_tui.engine.trainer import Prompt, Trainer
 from grpo_tui.events.commands import ADAPTER, BASE, Play
 from grpo_tui.events.records import GroupRecord, Phase
 from grpo_tui.events.types import PlayEnded, PlaygroundAnswered, PlayStarted, Progress
 from grpo_tui.generation.streams import stream_key
-from grpo_tui.generation.types import OnToken, SampleRequest, SamplingSettings, TokenTick
+from grpo_tui.generation.types import SampleRequest, SamplingSettings
 
 GAUGE = "play"
 """What :class:`~grpo_tui.events.types.Progress` is ``of`` while the Playground samples."""
@@ -182,7 +182,8 @@ def _answer(
         )
         for index in range(request.num_samples)
     ]
-    on_token = _reporter(trainer, number, request)
+    count = request.num_samples
+    on_token = request_reporter(trainer, GAUGE, before=number * count, total=len(request.sources) * count)
     with nullcontext() if adapter is None else trainer.policy.weights(adapter):
         drawn = trainer.sampler.sample(requests, settings, on_token)
     completions = tuple(completion_record(trainer, i, tokens) for i, tokens in enumerate(drawn))
@@ -205,33 +206,6 @@ def _answer(
     trainer.emit(
         PlaygroundAnswered(time=time.time(), id=request.id, source=source, group=group, seconds=seconds)
     )
-
-
-def _reporter(trainer: Trainer, number: int, request: Play) -> OnToken:
-    """At each decoded position: leave if it is not wanted any more, and tell how far all sources are."""
-    started = time.perf_counter()
-    last = 0.0
-
-    def on_token(tick: TokenTick) -> None:
-        nonlocal last
-        trainer.heed()
-        now = time.perf_counter()
-        if now - last < REPORT_SECONDS:
-            return
-        last = now
-        trainer.report(
-            Progress(
-                step=trainer.finished_steps,
-                phase=Phase.SAMPLE,
-                done=number * request.num_samples + tick.num_finished,
-                total=len(request.sources) * request.num_samples,
-                unit="responses",
-                tokens_per_second=tick.num_tokens / max(now - started, 1e-9),
-                of=GAUGE,
-            )
-        )
-
-    return on_token
 
 
 def _end(trainer: Trainer, request: Play, reason: str, message: str = "") -> None:

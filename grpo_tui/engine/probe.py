@@ -16,7 +16,7 @@ from grpo_tui.data.render import render_prompt
 from grpo_tui.engine.advice import one_line
 from grpo_tui.engine.control import StopRequested, Withdrawn
 from grpo_tui.engine.preflight import measure_fit
-from grpo_tui.engine.rollout import REPORT_SECONDS, completion_record, sampling_settings
+from grpo_tui.engine.rollout import completion_record, request_reporter, sampling_settings
 from grpo_tui.engine.scoring import scored
 from grpo_tui.engine.seeds import derived_seed
 from grpo_tui.engine.trainer import Prompt, Trainer
@@ -31,7 +31,7 @@ from grpo_tui.events.preflight import (
 from grpo_tui.events.records import GroupRecord, Phase
 from grpo_tui.events.types import FitMeasured, PreflightDone, PreflightEnded, PreflightStarted, Progress
 from grpo_tui.generation.streams import stream_key
-from grpo_tui.generation.types import SampleRequest, TokenTick
+from grpo_tui.generation.types import SampleRequest
 
 MAX_PROMPTS = 256
 
@@ -122,18 +122,8 @@ def _try(trainer: Trainer, prompts: Sequence[Prompt], first: int, count: int, dr
         for prompt in chosen
         for index in range(size)
     ]
-    started, last = time.perf_counter(), 0.0
-
-    def on_token(tick: TokenTick) -> None:
-        nonlocal last
-        trainer.heed()
-        now = time.perf_counter()
-        if now - last >= REPORT_SECONDS:
-            last = now
-            speed = tick.num_tokens / max(now - started, 1e-9)
-            done, total = first * size + tick.num_finished, len(prompts) * size
-            _report(trainer, PROBE, Phase.SAMPLE, done, total, "responses", speed)
-
+    started = time.perf_counter()
+    on_token = request_reporter(trainer, PROBE, before=first * size, total=len(prompts) * size)
     rows = trainer.sampler.sample(requests, sampling_settings(trainer), on_token)
     drawn.sampling_seconds += time.perf_counter() - started
     started = time.perf_counter()
@@ -209,9 +199,7 @@ def _end(trainer: Trainer, what: str, reason: str, message: str = "") -> None:
     trainer.emit(PreflightEnded(time=time.time(), what=what, reason=reason, message=message))
 
 
-def _report(
-    trainer: Trainer, what: str, phase: Phase, done: int, total: int, unit: str, speed: float = 0.0
-) -> None:
+def _report(trainer: Trainer, what: str, phase: Phase, done: int, total: int, unit: str) -> None:
     trainer.report(
         Progress(
             step=trainer.finished_steps,
@@ -219,7 +207,6 @@ def _report(
             done=done,
             total=total,
             unit=unit,
-            tokens_per_second=speed,
             of=what,
         )
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from grpo_tui.data.order import with_stand_ins
@@ -16,7 +16,7 @@ from grpo_tui.events.records import CompletionRecord, GroupRecord, Phase
 from grpo_tui.events.types import GroupSampled, Progress
 from grpo_tui.generation.detokenize import decode_with_offsets
 from grpo_tui.generation.streams import stream_key
-from grpo_tui.generation.types import SampledTokens, SampleRequest, SamplingSettings, TokenTick
+from grpo_tui.generation.types import OnToken, SampledTokens, SampleRequest, SamplingSettings, TokenTick
 
 REPORT_SECONDS = 0.1
 """Shortest time between two gauges."""
@@ -176,9 +176,7 @@ def sampling_settings(trainer: Trainer) -> SamplingSettings:
     )
 
 
-def token_reporter(
-    trainer: Trainer, step: int, phase: Phase, gate: Gate, following: Following
-) -> Callable[[TokenTick], None]:
+def token_reporter(trainer: Trainer, step: int, phase: Phase, gate: Gate, following: Following) -> OnToken:
     """A callback for each decoded position: obeys the gate, tells how far sampling is, shows what is watched."""
     watch = trainer.watch
     started, paused_before = time.perf_counter(), gate.paused_seconds
@@ -203,6 +201,39 @@ def token_reporter(
                 unit="completions",
                 tokens_per_second=tick.num_tokens / max(seconds, 1e-9),
                 num_tokens=tick.num_tokens,
+            )
+        )
+
+    return on_token
+
+
+def request_reporter(trainer: Trainer, of: str, *, before: int, total: int) -> OnToken:
+    """The same inside a request: leaves it if it is not wanted any more, and tells how far it is.
+
+    Args:
+        trainer: whose sampler draws.
+        of: the gauge's name.
+        before: responses drawn by earlier calls of the sampler.
+        total: responses in all.
+    """
+    started, last = time.perf_counter(), 0.0
+
+    def on_token(tick: TokenTick) -> None:
+        nonlocal last
+        trainer.heed()
+        now = time.perf_counter()
+        if now - last < REPORT_SECONDS:
+            return
+        last = now
+        trainer.report(
+            Progress(
+                step=trainer.finished_steps,
+                phase=Phase.SAMPLE,
+                done=before + tick.num_finished,
+                total=total,
+                unit="responses",
+                tokens_per_second=tick.num_tokens / max(now - started, 1e-9),
+                of=of,
             )
         )
 
