@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from grpo_tui.engine.control import Gate
 from grpo_tui.engine.metrics import lenient_share
-from grpo_tui.engine.trainer import Trainer
+from grpo_tui.engine.trainer import Prompt, Trainer
 from grpo_tui.events.records import EvalRecord, Phase
 from grpo_tui.events.types import EvalFinished, Progress
 from grpo_tui.generation.streams import stream_key
-from grpo_tui.generation.types import SampleRequest, SamplingSettings, TokenTick
+from grpo_tui.generation.types import OnToken, SampleRequest, SamplingSettings, TokenTick
 from grpo_tui.ops.intervals import wilson_interval
 from rewards.base import Sample, Verdict
+from rewards.compose import ComposedScore
 
 
 def is_due(trainer: Trainer) -> bool:
@@ -42,44 +44,61 @@ def evaluate(trainer: Trainer, gate: Gate) -> EvalRecord:
             )
         )
 
-    requests = [
-        SampleRequest(
-            prompt_ids=prompt.token_ids,
-            stream_key=stream_key(config.run.seed, "eval", 0, prompt.problem.id, 0),
-        )
-        for prompt in trainer.held_out
-    ]
-    settings = SamplingSettings(
-        max_new_tokens=config.sampling.max_completion_tokens, temperature=config.eval.temperature
-    )
-    drawn = trainer.sampler.sample(requests, settings, on_token)
-    samples = [
-        Sample(
-            problem_id=prompt.problem.id,
-            prompt=prompt.problem.question,
-            completion=trainer.policy.tokenizer.decode(tokens.token_ids_T.tolist(), skip_special_tokens=True),
-            gold=prompt.problem.answer,
-            finish_reason=tokens.finish_reason,
-            metadata={
-                **prompt.problem.metadata,
-                "num_tokens": str(len(tokens.token_ids_T)),
-                "max_tokens": str(settings.max_new_tokens),
-            },
-        )
-        for prompt, tokens in zip(trainer.held_out, drawn, strict=True)
-    ]
-    scores = trainer.reward.score(samples)
+    scores = scores_of(trainer, trainer.held_out, "eval", config.eval.temperature, on_token)
     correct = sum(score.verdict is Verdict.CORRECT for score in scores)
-    low, high = wilson_interval(correct, len(samples))
+    low, high = wilson_interval(correct, len(scores))
     result = EvalRecord(
         step=step,
-        accuracy=correct / len(samples),
+        accuracy=correct / len(scores),
         low=low,
         high=high,
-        num_problems=len(samples),
+        num_problems=len(scores),
         seconds=time.perf_counter() - started - (gate.paused_seconds - paused_before),
         temperature=config.eval.temperature,
         accuracy_lenient=lenient_share([score.components for score in scores]),
     )
     trainer.emit(EvalFinished(time=time.time(), result=result))
     return result
+
+
+def scores_of(
+    trainer: Trainer, prompts: Sequence[Prompt], stream: str, temperature: float, on_token: OnToken
+) -> list[ComposedScore]:
+    """What one completion of each prompt earns.
+
+    Args:
+        trainer: whose policy answers, and whose reward judges.
+        prompts: to be answered.
+        stream: names the random streams, which do not depend on the step.
+        temperature: 0 takes the likeliest token.
+        on_token: called at each decoded position.
+    """
+    requests = [
+        SampleRequest(
+            prompt_ids=prompt.token_ids,
+            stream_key=stream_key(trainer.config.run.seed, stream, 0, prompt.problem.id, 0),
+        )
+        for prompt in prompts
+    ]
+    limit = trainer.config.sampling.max_completion_tokens
+    settings = SamplingSettings(max_new_tokens=limit, temperature=temperature)
+    drawn = trainer.sampler.sample(requests, settings, on_token)
+    return trainer.reward.score(
+        [
+            Sample(
+                problem_id=prompt.problem.id,
+                prompt=prompt.problem.question,
+                completion=trainer.policy.tokenizer.decode(
+                    tokens.token_ids_T.tolist(), skip_special_tokens=True
+                ),
+                gold=prompt.problem.answer,
+                finish_reason=tokens.finish_reason,
+                metadata={
+                    **prompt.problem.metadata,
+                    "num_tokens": str(len(tokens.token_ids_T)),
+                    "max_tokens": str(limit),
+                },
+            )
+            for prompt, tokens in zip(prompts, drawn, strict=True)
+        ]
+    )

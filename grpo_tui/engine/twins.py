@@ -13,6 +13,7 @@ from grpo_tui.config.changes import differences, with_changes
 from grpo_tui.config.schema import RunConfig
 from grpo_tui.config.tuning import refusal
 from grpo_tui.engine.control import Gate
+from grpo_tui.engine.evaluate import scores_of
 from grpo_tui.engine.in_progress import KeptTwin, StepInProgress
 from grpo_tui.engine.kl_probe import KlProbe
 from grpo_tui.engine.rehearsal import (
@@ -29,9 +30,8 @@ from grpo_tui.engine.update import update_policy
 from grpo_tui.events.commands import TwinUpdate, UpdateAs
 from grpo_tui.events.types import TwinComputed, UpdateChosen
 from grpo_tui.events.update_records import LossChoice, TwinComparison, TwinResult
-from grpo_tui.generation.streams import stream_key
-from grpo_tui.generation.types import SampleRequest, SamplingSettings, TokenTick
-from rewards.base import Sample, Verdict
+from grpo_tui.generation.types import TokenTick
+from rewards.base import Verdict
 
 TABLES = ("algorithm.", "critic.", "trust_region.", "optim.")
 """Settings that an update by itself can be taken under: the batch was sampled and judged already."""
@@ -190,39 +190,11 @@ def config_of(config: RunConfig, choice: LossChoice) -> RunConfig:
 
 def _num_correct(stage: Rehearsal, prompts: Sequence[Prompt]) -> int:
     """Problems whose greedy answer is judged right."""
-    trainer = stage.trainer
-    requests = [
-        SampleRequest(
-            prompt_ids=prompt.token_ids,
-            stream_key=stream_key(trainer.config.run.seed, "twin", 0, prompt.problem.id, 0),
-        )
-        for prompt in prompts
-    ]
-    settings = SamplingSettings(max_new_tokens=trainer.config.sampling.max_completion_tokens, temperature=0.0)
 
     def on_token(_tick: TokenTick) -> None:
         stage.gate.tick("answering probes")
 
-    drawn = trainer.sampler.sample(requests, settings, on_token)
-    scores = trainer.reward.score(
-        [
-            Sample(
-                problem_id=prompt.problem.id,
-                prompt=prompt.problem.question,
-                completion=trainer.policy.tokenizer.decode(
-                    tokens.token_ids_T.tolist(), skip_special_tokens=True
-                ),
-                gold=prompt.problem.answer,
-                finish_reason=tokens.finish_reason,
-                metadata={
-                    **prompt.problem.metadata,
-                    "num_tokens": str(len(tokens.token_ids_T)),
-                    "max_tokens": str(settings.max_new_tokens),
-                },
-            )
-            for prompt, tokens in zip(prompts, drawn, strict=True)
-        ]
-    )
+    scores = scores_of(stage.trainer, prompts, "twin", 0.0, on_token)
     return sum(score.verdict is Verdict.CORRECT for score in scores)
 
 
