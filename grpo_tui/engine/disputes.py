@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from grpo_tui.engine.inspection import recorded_answer
 from grpo_tui.events.commands import DisputeVerdict
 from grpo_tui.events.types import VerdictDisputed
 from grpo_tui.runs.disputes import append, case_of
@@ -22,15 +23,10 @@ def dispute(trainer: Trainer, request: DisputeVerdict) -> None:
     """
     if trainer.run_dir is None:
         raise ValueError("a dispute is kept in the run's folder, and this trainer has none")
-    group = trainer.recall(request.step, request.group)
-    found = [c for c in group.completions if c.index == request.completion] if group is not None else []
-    if group is None or not found:
-        raise ValueError(
-            f"step {request.step} has no response {request.completion + 1} in group {request.group + 1} on record"
-        )
+    group, answer = recorded_answer(trainer, request.step, request.group, request.completion)
     branch = trainer.history.on_line(trainer.history.branch, request.step).branch
     id = f"{trainer.run_dir.name}-b{branch}-s{request.step}-g{request.group + 1}-r{request.completion + 1}"
-    case = case_of(group, found[0], request.should_be, request.note, id)
+    case = case_of(group, answer, request.should_be, request.note, id)
     try:
         path = append(trainer.run_dir, case)
     except RunFileError as error:
@@ -42,7 +38,7 @@ def dispute(trainer: Trainer, request: DisputeVerdict) -> None:
             branch=branch,
             group=request.group,
             completion=request.completion,
-            was=str(found[0].verdict.value if found[0].verdict else ""),
+            was=str(answer.verdict.value if answer.verdict else ""),
             should_be=request.should_be,
             case=case.id,
             path=str(path),

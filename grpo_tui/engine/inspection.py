@@ -31,9 +31,7 @@ def inspect_completion(trainer: Trainer, request: InspectCompletion) -> None:
     Raises:
         ValueError: there is no such completion, or its problem is not among those of this run any more.
     """
-    group = trainer.recall(request.step, request.group)
-    completion = _completion_of(group, request)
-    assert group is not None
+    group, completion = recorded_answer(trainer, request.step, request.group, request.completion)
     if not completion.num_tokens:
         raise ValueError(f"response {request.completion + 1} of step {request.step} has no tokens to look at")
     prompt = _prompt_of(trainer.prompts, group.problem)
@@ -62,6 +60,21 @@ def inspect_completion(trainer: Trainer, request: InspectCompletion) -> None:
             vocabulary_ids=ids.astype(np.int32),
         )
     )
+
+
+def recorded_answer(
+    trainer: Trainer, step: int, index: int, completion: int
+) -> tuple[GroupRecord, CompletionRecord]:
+    """A completion as it is recorded, and its group.
+
+    Raises:
+        ValueError: there is none.
+    """
+    group = trainer.recall(step, index)
+    found = [c for c in group.completions if c.index == completion] if group is not None else []
+    if group is None or not found:
+        raise ValueError(f"step {step} has no response {completion + 1} in group {index + 1} on record")
+    return group, found[0]
 
 
 def score_tokens(logits_T_V: Tensor, tokens_T: Tensor, temperature: float, top: int) -> TokenScores:
@@ -100,15 +113,6 @@ def token_texts(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
         text[len(before) :] if text.startswith(before) else tokenizer.decode([i])
         for i, text in zip(ids, texts, strict=True)
     )
-
-
-def _completion_of(group: GroupRecord | None, request: InspectCompletion) -> CompletionRecord:
-    found = [c for c in group.completions if c.index == request.completion] if group is not None else []
-    if not found:
-        raise ValueError(
-            f"step {request.step} has no response {request.completion + 1} in group {request.group + 1} on record"
-        )
-    return found[0]
 
 
 def _prompt_of(prompts: Sequence[Prompt], problem: ProblemRecord) -> Prompt:
