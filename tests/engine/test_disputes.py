@@ -243,13 +243,14 @@ def test_flips_are_listed_and_stored_only_if_asked_for(
     assert main(["reverify", str(path), "--store"]) == 0
     assert "correct → " in capsys.readouterr().out
     with RunReader(path) as reader:
-        state, group = reader.load_state(), reader.load_group(1, 1)
+        state, recorded = reader.load_state(), reader.recorded_answers(0, 1, 8)
     found = state.revised_verdict(1, 1, 1)
     assert found is not None
     assert (found.old, found.new) == (flip["old"], flip["new"])
     assert state.revised_verdict(1, 1, 0) is None
-    assert group is not None
-    assert group.completions[1].reward != 1.0 or group.completions[1].verdict is not None, "still on record"
+    assert [(a.verdict, a.reward) for a in recorded if (a.group, a.completion) == (1, 1)] == [
+        ("correct", 1.0)
+    ]
 
 
 def test_storing_changes_no_recorded_answer(run_dir: Path, tmp_path: Path) -> None:
