@@ -255,7 +255,7 @@ class _Session:
             trainer.breaker.meets(trainer, step, phase, after=after)
         )
         trainer.heed = self.gate.heed
-        trainer.checkpoints_dir = self.run_dir / "checkpoints"
+        trainer.checkpoints_dir = self.run_dir / CHECKPOINTS
         trainer.run_dir = self.run_dir
         # If the disk refuses it, advance() runs into that again and says so.
         self.emit_if_possible(ModeChanged(time=time.time(), mode=Mode.RUNNING))
@@ -333,7 +333,7 @@ class _Session:
         if self.writer is not None:
             # The file must have the step before a checkpoint of it: resuming starts after the newest checkpoint.
             self.writer.flush()
-        path, num_bytes = save_checkpoint(trainer, self.run_dir / "checkpoints")
+        path, num_bytes = save_checkpoint(trainer, self.run_dir / CHECKPOINTS)
         self.saved_step = trainer.finished_steps
         self.emit(
             CheckpointSaved(
