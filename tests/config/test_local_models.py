@@ -17,13 +17,13 @@ from grpo_tui.config.local_models import (
     FOLDER,
     GGUF,
     HUB,
-    ModelShape,
     find_models,
     hub_cache,
     inspect_model,
 )
 from grpo_tui.config.presets import PRESETS
 from grpo_tui.data.bundled import TINY_MODEL, bundled_path
+from tests.support.model_shapes import SMOLLM2
 
 LLAMA = {
     "architectures": ["LlamaForCausalLM"],
@@ -223,23 +223,11 @@ def test_a_hub_id_is_here_or_not(tmp_path: Path) -> None:
 
 # --- the estimate ----------------------------------------------------------------------------------------
 
-SMOL = ModelShape(
-    num_parameters=134_515_008,
-    hidden_size=576,
-    num_layers=30,
-    num_heads=9,
-    num_kv_heads=3,
-    head_size=64,
-    intermediate_size=1536,
-    vocab_size=49152,
-    context_length=8192,
-)
-
 
 def test_parts_of_the_estimate_by_hand() -> None:
     config = PRESETS["gsm8k"]()
     config = replace(config, model=replace(config.model, dtype="bf16"))
-    guess = estimate_fit(config, SMOL, on_gpu=True, available_bytes=24 << 30)
+    guess = estimate_fit(config, SMOLLM2, on_gpu=True, available_bytes=24 << 30)
     assert guess is not None
     length = PROMPT_TOKENS + 320
     assert guess.weights == 2 * 134_515_008
@@ -264,7 +252,7 @@ def test_what_the_estimate_takes_from_modules_that_need_torch() -> None:
 
 
 def test_a_large_model_is_not_copied() -> None:
-    large = replace(SMOL, num_parameters=1_500_000_000)
+    large = replace(SMOLLM2, num_parameters=1_500_000_000)
     for on_gpu in (True, False):
         guess = estimate_fit(PRESETS["gsm8k"](), large, on_gpu=on_gpu, available_bytes=0)
         assert guess is not None
@@ -279,7 +267,7 @@ def test_the_estimate_is_near_what_was_measured_of_a_real_model_on_a_cpu() -> No
         model=replace(config.model, dtype="fp32"),
         sampling=replace(config.sampling, prompts_per_step=1, group_size=4, max_completion_tokens=100),
     )
-    guess = estimate_fit(config, SMOL, on_gpu=False, available_bytes=0)
+    guess = estimate_fit(config, SMOLLM2, on_gpu=False, available_bytes=0)
     assert guess is not None
     tokens = 4 * (PROMPT_TOKENS + 100)
     assert 0.5 < guess.activations / tokens / (668e6 / 584) < 2
@@ -288,10 +276,10 @@ def test_the_estimate_is_near_what_was_measured_of_a_real_model_on_a_cpu() -> No
 
 def test_checkpointing_dtype_and_memory_change_the_answer() -> None:
     config = PRESETS["workstation"]()
-    plain = estimate_fit(config, SMOL, on_gpu=True, available_bytes=10**9)
+    plain = estimate_fit(config, SMOLLM2, on_gpu=True, available_bytes=10**9)
     saving = estimate_fit(
         replace(config, optim=replace(config.optim, gradient_checkpointing=True)),
-        SMOL,
+        SMOLLM2,
         on_gpu=True,
         available_bytes=10**9,
     )

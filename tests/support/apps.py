@@ -19,6 +19,7 @@ from grpo_tui.tui.panels.base import Panel
 from grpo_tui.tui.screens.live import LiveScreen
 from grpo_tui.tui.view import RunView
 from grpo_tui.tui.widgets.keybar import KeyBar
+from grpo_tui.tui.widgets.lines import LinesView
 from tests.support.builders import T0, ScriptedRun
 from tests.support.scripted_session import ScriptedSession
 
@@ -51,6 +52,10 @@ class Stage:
 
     def text(self, name: str) -> str:
         return self.panel(name).plain
+
+    def here(self, name: str) -> str:
+        """What a panel, or any other list of lines, of the screen on top says."""
+        return self.app.screen.query_one(f"#{name}", LinesView).plain
 
     @property
     def keys(self) -> str:

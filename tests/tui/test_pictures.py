@@ -25,7 +25,7 @@ from tests.support.debugging import STEP, act, forked, stopped
 from tests.support.looking import by_token, inspected
 from tests.support.probing import flip, reverified, story
 from tests.tui.test_preflight import before_step_1, done, open_room
-from tests.tui.test_tune import changed, edit, lines, tune, typed
+from tests.tui.test_tune import changed, edit, tune, typed
 from tests.tui.test_welcome import MACHINE, front
 
 PICTURES = Path(__file__).parent / "pictures"
@@ -164,7 +164,7 @@ async def test_tune(size: tuple[int, int], tmp_path: Path) -> None:
         await edit(it, "4")
         await it.press("home")
         await typed(it, "0.5")
-        await wait_for(lambda: "usual" in lines(it, "complaint"))
+        await wait_for(lambda: "usual" in it.here("complaint"))
         await it.pilot.pause()
         check(f"tune-{size[0]}x{size[1]}", it.app.export_screenshot(title="grpo-tui"), tmp_path)
 

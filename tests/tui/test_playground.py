@@ -87,10 +87,6 @@ async def play_events(it: Stage, *events: Event) -> None:
     await settle(it)
 
 
-def text(it: Stage, name: str) -> str:
-    return it.app.screen.query_one(f"#{name}", Panel).plain
-
-
 def asked(it: Stage) -> list[Play]:
     return [command for command in it.session.commands if isinstance(command, Play)]
 
@@ -158,16 +154,16 @@ async def test_what_cannot_be_used_is_said_and_not_sent(name: str, value: str, l
         await it.pilot.pause()
         await it.press("g")
         assert asked(it) == []
-        assert line in text(it, "bar")
+        assert line in it.here("bar")
         it.app.screen.query_one(f"#{name}", Input).value = "1"
-        await wait_for(lambda: line not in text(it, "bar"))
+        await wait_for(lambda: line not in it.here("bar"))
 
 
 async def test_an_empty_prompt_is_said() -> None:
     async with playground(question=" ") as it:
         await it.press("g")
         assert asked(it) == []
-        assert "the prompt is empty" in text(it, "bar")
+        assert "the prompt is empty" in it.here("bar")
 
 
 async def test_sources_can_be_chosen_and_one_is_needed(tmp_path: Path) -> None:
@@ -175,21 +171,21 @@ async def test_sources_can_be_chosen_and_one_is_needed(tmp_path: Path) -> None:
         (tmp_path / "checkpoints" / f"step-{step:06d}").mkdir(parents=True)
     async with playground(scene(tmp_path)) as it:
         await it.press("b", "c")
-        assert "[ ] base" in text(it, "bar")
-        assert "[x] step 20" in text(it, "bar")
+        assert "[ ] base" in it.here("bar")
+        assert "[x] step 20" in it.here("bar")
         await it.press("c", "g")
         assert asked(it)[0].sources == (ADAPTER, "step 10")
         await it.press("g", "c", "a")
-        assert "[ ] kept step" in text(it, "bar")
+        assert "[ ] kept step" in it.here("bar")
         await it.press("g")
         assert len(asked(it)) == 1
-        assert "nothing to sample from" in text(it, "bar")
+        assert "nothing to sample from" in it.here("bar")
 
 
 async def test_without_checkpoints_the_key_says_so() -> None:
     async with playground() as it:
         await it.press("c")
-        assert "no checkpoint is kept yet" in text(it, "bar")
+        assert "no checkpoint is kept yet" in it.here("bar")
         await it.press("g")
         assert asked(it)[0].sources == (BASE, ADAPTER)
 
@@ -219,7 +215,7 @@ async def test_without_checkpoints_the_key_says_so() -> None:
 async def test_it_says_what_it_waits_for(events: list[Event], line: str) -> None:
     async with playground(scene("no-run-here", *events)) as it:
         await it.press("g")
-        assert line in text(it, "bar")
+        assert line in it.here("bar")
 
 
 async def test_one_that_waits_is_taken_back_by_the_same_key() -> None:
@@ -242,14 +238,14 @@ async def test_one_in_progress_shows_how_far_it_is_and_is_stopped() -> None:
             step=2, phase=Phase.SAMPLE, done=3, total=8, unit="responses", tokens_per_second=120.0, of="play"
         )
         await play_events(it, echo(play))
-        assert "sampling 3/8 responses · 120 tok/s" in text(it, "bar")
+        assert "sampling 3/8 responses · 120 tok/s" in it.here("bar")
         it.session.progress = replace(it.session.progress, phase=Phase.SCORE, done=0, total=4)
         await settle(it)
-        assert "judging 4 responses" in text(it, "bar")
+        assert "judging 4 responses" in it.here("bar")
         await it.press("g")
         assert it.session.commands[-1] == Withdraw(play)
         await play_events(it, ended(play.id, "stopped"))
-        assert "stopped" in text(it, "bar")
+        assert "stopped" in it.here("bar")
         assert "g sample" in it.keys
         await it.press("g")
         assert asked(it)[-1].id == 2
@@ -266,7 +262,7 @@ async def test_a_failed_play_says_why() -> None:
     async with playground() as it:
         await it.press("g")
         await play_events(it, ended(1, "failed", "prompt of 900 tokens exceeds [context] 256"))
-        assert "prompt of 900 tokens exceeds [context] 256" in text(it, "bar")
+        assert "prompt of 900 tokens exceeds [context] 256" in it.here("bar")
         await it.press("g")
         assert asked(it)[-1].id == 2
 
@@ -284,9 +280,9 @@ async def test_where_nothing_can_be_sampled_it_says_so(over: bool) -> None:
     async with playground(events, read_only=not over) as it:
         await it.press("g")
         assert it.session.commands == []
-        assert ("the run is over" if over else "a recorded run") in text(it, "bar")
+        assert ("the run is over" if over else "a recorded run") in it.here("bar")
         assert "g sample" not in it.keys
-        assert "✓" in text(it, "samples"), "what was played can be read"
+        assert "✓" in it.here("samples"), "what was played can be read"
 
 
 # --- reading ---------------------------------------------------------------------------------------------
@@ -296,14 +292,14 @@ async def test_columns_fill_one_by_one_with_verdicts_and_pass_rates() -> None:
     async with playground() as it:
         begun = started()
         await play_events(it, begun, answered(begun, BASE))
-        rows = text(it, "samples").splitlines()
+        rows = it.here("samples").splitlines()
         assert "base  1/3 33% [6, 79]" in rows[0]
         assert "░" in rows[1]
         assert "✗" in rows[1]
         assert "✓ 1.00  1" in rows[2]
         assert "ø 0.00" in rows[3]
         await play_events(it, answered(begun, ADAPTER), ended())
-        rows = text(it, "samples").splitlines()
+        rows = it.here("samples").splitlines()
         assert "adapter  3/3 100% [44, 100]" in rows[0]
         assert "= 1" in rows[2], "the second sample says the same"
         assert "= " not in rows[1]
@@ -312,8 +308,8 @@ async def test_columns_fill_one_by_one_with_verdicts_and_pass_rates() -> None:
 async def test_the_first_split_is_marked_with_both_tokens_probabilities() -> None:
     async with playground() as it:
         await play_events(it, *whole_play())
-        assert "splits at token 11: ' 2' p .52" in text(it, "answer0")
-        assert "splits at token 11: ' 4' p .4" in text(it, "answer1")
+        assert "splits at token 11: ' 2' p .52" in it.here("answer0")
+        assert "splits at token 11: ' 4' p .4" in it.here("answer1")
         marked = [
             (span, role)
             for line in it.app.screen.query_one("#answer1", Panel).lines
@@ -321,9 +317,9 @@ async def test_the_first_split_is_marked_with_both_tokens_probabilities() -> Non
             if role == "mark"
         ]
         assert marked == [(" 4", "mark")]
-        assert "1 is the gold answer." in text(it, "answer1")
+        assert "1 is the gold answer." in it.here("answer1")
         await it.press("j")
-        assert "splits" not in text(it, "answer1")
+        assert "splits" not in it.here("answer1")
         assert "adapter 2  ✓ 1.00" in title(it, "answer1")
 
 
@@ -332,17 +328,17 @@ async def test_three_sources_three_columns_against_the_first() -> None:
         await play_events(it, *whole_play(sources=(BASE, ADAPTER, "step 20")))
         assert title(it, "answer2").startswith("step 20 1")
         await it.press("j")
-        assert "splits at token 4: ' 7'" in text(it, "answer2")
-        assert "splits at token 4: ' 1'" in text(it, "answer0")
-        assert "splits" not in text(it, "answer1")
+        assert "splits at token 4: ' 7'" in it.here("answer2")
+        assert "splits at token 4: ' 1'" in it.here("answer0")
+        assert "splits" not in it.here("answer1")
 
 
 async def test_without_a_gold_answer_nothing_is_judged() -> None:
     async with playground() as it:
         await play_events(it, *whole_play(answer=""))
-        assert "no gold answer, not judged" in text(it, "bar")
-        assert "%" not in text(it, "samples")
-        assert "the answer is 1" in text(it, "samples")
+        assert "no gold answer, not judged" in it.here("bar")
+        assert "%" not in it.here("samples")
+        assert "the answer is 1" in it.here("samples")
 
 
 async def test_the_rows_move_and_stop_at_the_ends_and_clicks_select() -> None:
@@ -357,15 +353,15 @@ async def test_the_rows_move_and_stop_at_the_ends_and_clicks_select() -> None:
 async def test_earlier_plays_are_kept_and_a_new_one_is_shown() -> None:
     async with playground() as it:
         await play_events(it, *whole_play(1), *whole_play(2, (ADAPTER,)))
-        assert "play 2 of 2" in text(it, "bar")
+        assert "play 2 of 2" in it.here("bar")
         await it.press("left_square_bracket")
-        assert "play 1 of 2" in text(it, "bar")
-        assert "base" in text(it, "samples").splitlines()[0]
+        assert "play 1 of 2" in it.here("bar")
+        assert "base" in it.here("samples").splitlines()[0]
         await it.press("left_square_bracket", "g")
         assert asked(it)[0].id == 3
         await play_events(it, echo(asked(it)[0]))
-        assert "play" not in text(it, "bar").splitlines()[1][:5]
-        assert "sampling" in text(it, "bar")
+        assert "play" not in it.here("bar").splitlines()[1][:5]
+        assert "sampling" in it.here("bar")
 
 
 async def test_only_the_last_eight_stay_in_memory() -> None:
@@ -427,8 +423,8 @@ async def test_every_size(size: tuple[int, int]) -> None:
 
 async def test_the_smallest_screen_still_shows_state_and_an_answer() -> None:
     async with playground(scene("x", *whole_play()), size=(40, 12)) as it:
-        assert "play 1 of 1" in text(it, "bar")
-        assert "6 / 8 is 3 / 4" in text(it, "answer0")
+        assert "play 1 of 1" in it.here("bar")
+        assert "6 / 8 is 3 / 4" in it.here("answer0")
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)

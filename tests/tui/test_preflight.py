@@ -101,10 +101,6 @@ def done(found: ProbeReport | None = None) -> list[Event]:
     ]
 
 
-def text(it: Stage, name: str) -> str:
-    return it.app.screen.query_one(f"#{name}", Panel).plain
-
-
 async def open_room(it: Stage) -> None:
     it.app.action_go_room("preflight")
     await wait_for(lambda: it.app.screen.id == "preflight" and bool(it.app.screen.query("#probe")))
@@ -121,7 +117,7 @@ async def test_before_step_1_live_offers_a_probe_and_the_key_makes_it() -> None:
         await it.press("0")
         await wait_for(lambda: it.session.commands == [Probe()])
         assert it.app.screen.id == "preflight"
-        await wait_for(lambda: "probe: begins at once" in text(it, "check"))
+        await wait_for(lambda: "probe: begins at once" in it.here("check"))
 
 
 async def test_after_a_step_the_key_only_opens_the_card() -> None:
@@ -150,13 +146,13 @@ async def test_progress_is_shown_and_the_probe_can_be_taken_back() -> None:
             tokens_per_second=512.4,
             of=PROBE,
         )
-        await wait_for(lambda: "probe: 16 prompts · sample 37/128 responses · 512 tok/s" in text(it, "check"))
+        await wait_for(lambda: "probe: 16 prompts · sample 37/128 responses · 512 tok/s" in it.here("check"))
         await wait_for(lambda: "g stop" in it.keys)
         assert "measure fit" not in it.keys, "one check at a time"
         await it.press("g")
         assert it.session.commands == [Probe(), Withdraw(Probe())]
         await it.play(PreflightEnded(time=T0, what=PROBE, reason="stopped"))
-        await wait_for(lambda: "the probe was stopped" in text(it, "check"))
+        await wait_for(lambda: "the probe was stopped" in it.here("check"))
         await wait_for(lambda: "g probe 16 prompts" in it.keys)
 
 
@@ -165,10 +161,10 @@ async def test_one_that_still_waits_is_forgotten_when_it_is_taken_back() -> None
     async with stage(before_step_1(script)[:3], script=script) as it:
         await open_room(it)
         await it.press("g")
-        await wait_for(lambda: "waits until the run is loaded" in text(it, "check"))
+        await wait_for(lambda: "waits until the run is loaded" in it.here("check"))
         await it.press("g")
         assert it.session.commands == [Probe(), Withdraw(Probe())]
-        await wait_for(lambda: "nothing is trained" in text(it, "check"))
+        await wait_for(lambda: "nothing is trained" in it.here("check"))
         await it.press("f")
         assert it.session.commands[-1] == MeasureFit()
 
@@ -181,7 +177,7 @@ async def test_a_check_that_failed_says_why() -> None:
         await it.play(
             PreflightEnded(time=T0, what=FIT, reason="failed", message="fit is measured [between] steps")
         )
-        await wait_for(lambda: "the fit was failed: fit is measured [between] steps" in text(it, "check"))
+        await wait_for(lambda: "the fit was failed: fit is measured [between] steps" in it.here("check"))
 
 
 @pytest.mark.parametrize(
@@ -196,15 +192,15 @@ async def test_it_says_what_it_waits_for(mode: Mode, detail: str, line: str) -> 
     async with stage([*script.loading(), script.ready(mode, detail)], script=script) as it:
         await open_room(it)
         await it.press("g")
-        await wait_for(lambda: line in text(it, "check"))
+        await wait_for(lambda: line in it.here("check"))
 
 
 async def test_a_recording_shows_its_checks_and_makes_none() -> None:
     script = ScriptedRun()
     async with stage([*paused_after(script, 2), *done()], script=script, read_only=True) as it:
         await open_room(it)
-        await wait_for(lambda: "dead groups" in text(it, "probe"))
-        assert "can be read, not made" in text(it, "check")
+        await wait_for(lambda: "dead groups" in it.here("probe"))
+        assert "can be read, not made" in it.here("check")
         await it.press("g", "f")
         assert it.session.commands == []
         assert not is_due(it.view)
@@ -215,7 +211,7 @@ async def test_after_an_error_of_the_engine_it_waits() -> None:
     async with stage([*before_step_1(script), failure(step=1)], script=script) as it:
         await open_room(it)
         await it.press("g")
-        await wait_for(lambda: "stopped at an error" in text(it, "check"))
+        await wait_for(lambda: "stopped at an error" in it.here("check"))
 
 
 async def test_the_palette_has_the_room_and_both_checks() -> None:
@@ -233,8 +229,8 @@ async def test_the_card_tells_dead_groups_with_interval_and_causes() -> None:
     script = ScriptedRun()
     async with stage([*before_step_1(script), *done()], script=script) as it:
         await open_room(it)
-        await wait_for(lambda: "dead groups" in text(it, "probe"))
-        card = text(it, "probe")
+        await wait_for(lambda: "dead groups" in it.here("probe"))
+        card = it.here("probe")
         # Right answers 0 … 8, then 0 … 6: two groups of none, one of all.
         assert "3 of 16, 19% [7, 43]" in card
         assert "2 too hard" in card
@@ -268,8 +264,8 @@ async def test_problems_kept_out_are_told() -> None:
     data = DataLoaded(time=T0, data=DataRecord(source="d", num_train=9, num_eval=0, rejected=rejected))
     async with stage([*before_step_1(script), data], script=script) as it:
         await open_room(it)
-        await wait_for(lambda: "kept out" in text(it, "probe"))
-        card = text(it, "probe")
+        await wait_for(lambda: "kept out" in it.here("probe"))
+        card = it.here("probe")
         assert "3 whose gold answer or row cannot be used · 1 too long for the model's context" in card
         assert "'[b]'" in card
         assert "1 more in the Log" in card
@@ -279,8 +275,8 @@ async def test_the_prompt_is_shown_as_the_model_gets_it() -> None:
     script = ScriptedRun()
     async with stage([*before_step_1(script), *done()], script=script) as it:
         await open_room(it)
-        await wait_for(lambda: "<|user|>" in text(it, "prompt"))
-        assert text(it, "prompt") == "<|user|>What is 2 + 3?⏎\nThink.<|assistant|>"
+        await wait_for(lambda: "<|user|>" in it.here("prompt"))
+        assert it.here("prompt") == "<|user|>What is 2 + 3?⏎\nThink.<|assistant|>"
         panel = it.app.screen.query_one("#prompt", Panel)
         assert "chat template, 2 special tokens" in str(panel.border_subtitle)
         assert panel.lines[0][0][1] == "accent runner"
@@ -292,8 +288,8 @@ async def test_the_fit_is_told_in_words_first() -> None:
         [*before_step_1(script), FitMeasured(time=T0, report=FITS)], script=script, size=(140, 50)
     ) as it:
         await open_room(it)
-        await wait_for(lambda: "a step" in text(it, "fit"))
-        card = text(it, "fit")
+        await wait_for(lambda: "a step" in it.here("fit"))
+        card = it.here("fit")
         assert "at worst about 3.8 s: sampling 1.5, reference 0.2, update 2.0" in card
         assert "up to 104 tokens fit" in card
         assert "2 rows, 208 tokens: out of memory" in card
@@ -302,7 +298,7 @@ async def test_the_fit_is_told_in_words_first() -> None:
         await it.play(
             FitMeasured(time=T0, report=replace(FITS, max_tokens_per_microbatch=0, microbatches=()))
         )
-        await wait_for(lambda: "does not fit: lower sampling.max_completion_tokens" in text(it, "fit"))
+        await wait_for(lambda: "does not fit: lower sampling.max_completion_tokens" in it.here("fit"))
 
 
 def test_smaller_groups_are_dead_more_often_and_the_odds_are_exact() -> None:

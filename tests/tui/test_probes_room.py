@@ -20,10 +20,6 @@ from tests.support.probing import answer, pinned, read, reading, story
 from tests.tui.hostile import HOSTILE
 
 
-def plain(it: Stage, name: str) -> str:
-    return it.app.screen.query_one(f"#{name}", Panel).plain
-
-
 async def open_room(it: Stage) -> None:
     await it.press("9")
     await wait_for(lambda: isinstance(it.app.screen, ProbesScreen))
@@ -32,7 +28,7 @@ async def open_room(it: Stage) -> None:
 async def test_the_room_invites_where_nothing_is_pinned() -> None:
     async with stage() as it:
         await open_room(it)
-        await wait_for(lambda: "No prompt is pinned" in plain(it, "probe-list"))
+        await wait_for(lambda: "No prompt is pinned" in it.here("probe-list"))
         await it.press("escape")
         assert isinstance(it.app.screen, LiveScreen)
 
@@ -85,8 +81,8 @@ async def test_a_row_has_verdicts_log_prob_change_and_course() -> None:
     script = ScriptedRun()
     async with stage([*paused_after(script, 20), *story(20)], script=script) as it:
         await open_room(it)
-        await wait_for(lambda: "17 × 6" in plain(it, "probe-list"))
-        rows = plain(it, "probe-list").splitlines()
+        await wait_for(lambda: "17 × 6" in it.here("probe-list"))
+        rows = it.here("probe-list").splitlines()
         assert rows[1].split()[:5] == ["1", "✓", "✗", "−1.00", "+0.25"]
         assert rows[2].split()[:5] == ["2", "✗", "ø", "−6.00", "−0.10"]
         assert "▁" in rows[1]
@@ -99,13 +95,13 @@ async def test_the_reading_says_what_changed_and_when_it_flipped() -> None:
     script = ScriptedRun()
     async with stage([*paused_after(script, 20), *story(20)], script=script) as it:
         await open_room(it)
-        await wait_for(lambda: "✓ at 11" in plain(it, "probe"))
-        assert "the same as at step 19" in plain(it, "probe")
-        assert "[-109-]{+110+}" in plain(it, "probe")
+        await wait_for(lambda: "✓ at 11" in it.here("probe"))
+        assert "the same as at step 19" in it.here("probe")
+        assert "[-109-]{+110+}" in it.here("probe")
         await it.press("j")
-        await wait_for(lambda: "Simplify" in plain(it, "probe"))
+        await wait_for(lambda: "Simplify" in it.here("probe"))
         await it.press("k")
-        await wait_for(lambda: "17 × 6" in plain(it, "probe"))
+        await wait_for(lambda: "17 × 6" in it.here("probe"))
 
 
 async def test_earlier_steps_show_earlier_readings() -> None:
@@ -113,32 +109,32 @@ async def test_earlier_steps_show_earlier_readings() -> None:
     async with stage([*paused_after(script, 20), *story(20)], script=script) as it:
         await open_room(it)
         it.view.look_at(11)
-        await wait_for(lambda: "(was wrong at step 10)" in plain(it, "probe"))
-        assert "{+" in plain(it, "probe")
+        await wait_for(lambda: "(was wrong at step 10)" in it.here("probe"))
+        assert "{+" in it.here("probe")
         assert str(it.app.screen.query_one("#probe", Panel).border_title) == "Probe 1 after step 11"
         it.view.look_at(5)
         panel = it.app.screen.query_one("#probe", Panel)
         await wait_for(lambda: str(panel.border_title) == "Probe 1 after step 5")
-        assert "flips" not in plain(it, "probe")
+        assert "flips" not in it.here("probe")
 
 
 async def test_unpinning_and_its_echo() -> None:
     script = ScriptedRun()
     async with stage([*paused_after(script, 4), *story(4)], script=script) as it:
         await open_room(it)
-        await wait_for(lambda: "Simplify" in plain(it, "probe-list"))
+        await wait_for(lambda: "Simplify" in it.here("probe-list"))
         await it.press("j", "x")
         assert it.session.commands[-1] == UnpinProbe(2)
         it.session.play(ProbeUnpinned(time=T0, probe=2))
-        await wait_for(lambda: "Simplify" not in plain(it, "probe-list"))
-        assert "17 × 6" in plain(it, "probe")
+        await wait_for(lambda: "Simplify" not in it.here("probe-list"))
+        assert "17 × 6" in it.here("probe")
 
 
 async def test_a_recorded_run_shows_probes_and_pins_none() -> None:
     script = ScriptedRun()
     async with stage([*paused_after(script, 4), *story(4)], script=script, read_only=True) as it:
         await open_room(it)
-        await wait_for(lambda: "17 × 6" in plain(it, "probe"))
+        await wait_for(lambda: "17 × 6" in it.here("probe"))
         await it.press("a", "e", "x", "K")
         assert isinstance(it.app.screen, ProbesScreen)
         assert not it.session.commands
@@ -150,9 +146,9 @@ async def test_without_a_gold_there_is_neither_verdict_nor_number() -> None:
     events = [pinned(1, "Say hello.", ""), read(4, reading(1, plain_answer, plain_answer, None))]
     async with stage([*paused_after(script, 4), *events], script=script) as it:
         await open_room(it)
-        await wait_for(lambda: "hello there" in plain(it, "probe"))
-        assert "none: nothing is judged" in plain(it, "probe")
-        assert "ln p" not in plain(it, "probe")
+        await wait_for(lambda: "hello there" in it.here("probe"))
+        assert "none: nothing is judged" in it.here("probe")
+        assert "ln p" not in it.here("probe")
 
 
 @pytest.mark.parametrize("size", [(40, 12), (80, 24), (120, 40)])
@@ -169,7 +165,7 @@ async def test_hostile_answers_in_every_size(size: tuple[int, int]) -> None:
         for _ in HOSTILE:
             await it.press("j")
             await it.settle()
-            for row in plain(it, "probe").split("\n"):
+            for row in it.here("probe").split("\n"):
                 assert "\x1b" not in row
                 assert cells(row) <= size[0]
         it.app.export_screenshot()

@@ -32,7 +32,6 @@ from grpo_tui.tui.knobs import Draft, began_with, knobs, mark_label, net_changes
 from grpo_tui.tui.screens.help import HelpScreen
 from grpo_tui.tui.screens.live import LiveScreen
 from grpo_tui.tui.screens.tune import TuneScreen
-from grpo_tui.tui.widgets.lines import LinesView
 from tests.support.apps import Stage, mid_training, stage, wait_for
 from tests.support.builders import T0, ScriptedRun
 from tests.tui.hostile import HOSTILE
@@ -79,16 +78,12 @@ async def tune(
     events = [*events_of(script, config, run_dir), *after]
     async with stage(events, size=size, script=script, read_only=read_only) as it:
         await it.press("5")
-        await wait_for(lambda: isinstance(it.app.screen, TuneScreen) and lines(it, "knobs"))
+        await wait_for(lambda: isinstance(it.app.screen, TuneScreen) and it.here("knobs"))
         yield it
 
 
-def lines(it: Stage, name: str) -> str:
-    return it.app.screen.query_one(f"#{name}", LinesView).plain
-
-
 def row(it: Stage, name: str) -> str:
-    return next(line for line in lines(it, "knobs").splitlines() if line[2:].startswith(f"{name} "))
+    return next(line for line in it.here("knobs").splitlines() if line[2:].startswith(f"{name} "))
 
 
 def editor(it: Stage) -> Input:
@@ -132,7 +127,7 @@ async def answered(it: Stage, *events: Event) -> None:
 
 async def test_every_setting_is_there_with_its_value() -> None:
     async with tune() as it:
-        text = lines(it, "knobs")
+        text = it.here("knobs")
         assert len(text.splitlines()) == len(all_settings()) + 11
         assert row(it, "lr").split() == ["lr", "2e-5", "next", "update", "1e-5", "at", "least", "0"]
         assert "one of constant, linear, cosine" in row(it, "schedule")
@@ -154,7 +149,7 @@ async def test_locked_settings_say_why_and_are_not_edited() -> None:
 
 async def test_the_selected_setting_is_told_in_full() -> None:
     async with tune(changed(1, 17, LR)) as it:
-        text = lines(it, "about")
+        text = it.here("about")
         assert "optim.lr  peak learning rate" in text
         assert "counts from the next update" in text
         assert "now 1e-5 · default 1e-5 · @17 2e-5 → 1e-5" in text
@@ -164,7 +159,7 @@ async def test_the_selected_setting_is_told_in_full() -> None:
 
 async def test_a_rate_that_seldom_works_is_told() -> None:
     async with tune(config=with_changes(CONFIG, [("optim.lr", "0.5")])) as it:
-        assert "⚠ optim.lr 0.5 is outside the range usual for LoRA" in lines(it, "about")
+        assert "⚠ optim.lr 0.5 is outside the range usual for LoRA" in it.here("about")
 
 
 async def test_the_keys_move_and_stop_at_the_ends() -> None:
@@ -184,15 +179,15 @@ async def test_the_keys_move_and_stop_at_the_ends() -> None:
 async def test_the_filter_finds_by_name_help_and_state() -> None:
     async with tune(changed(1, 17, LR)) as it:
         await it.press("slash", *"clip")
-        await wait_for(lambda: "clip_high" in lines(it, "knobs") and "schedule" not in lines(it, "knobs"))
-        assert "max_grad_norm" in lines(it, "knobs"), "its help says that the norm is clipped"
+        await wait_for(lambda: "clip_high" in it.here("knobs") and "schedule" not in it.here("knobs"))
+        assert "max_grad_norm" in it.here("knobs"), "its help says that the norm is clipped"
         await it.press("enter")
         assert it.focused == "knobs"
         await it.press("slash")
         it.app.screen.query_one("#filter", Input).value = "changed"
-        await wait_for(lambda: len(lines(it, "knobs").splitlines()) == 2)
+        await wait_for(lambda: len(it.here("knobs").splitlines()) == 2)
         await it.press("escape")
-        await wait_for(lambda: "model" in lines(it, "knobs"))
+        await wait_for(lambda: "model" in it.here("knobs"))
         assert it.app.screen.id == "tune"
         await it.press("escape")
         assert isinstance(it.app.screen, LiveScreen)
@@ -201,7 +196,7 @@ async def test_the_filter_finds_by_name_help_and_state() -> None:
 async def test_a_filter_that_nothing_meets_says_so() -> None:
     async with tune() as it:
         await it.press("slash", *"xyzzy[/]")
-        await wait_for(lambda: "no setting has these words" in lines(it, "knobs"))
+        await wait_for(lambda: "no setting has these words" in it.here("knobs"))
         await it.press("enter", "enter", "a", "u", "backspace")
         assert not it.session.commands
 
@@ -217,7 +212,7 @@ async def test_enter_edits_in_place_and_collects() -> None:
         await it.press("enter")
         await wait_for(lambda: it.view.draft.edits == {"optim.lr": "1e-4"})
         assert row(it, "lr").split()[:3] == ["»", "lr", "→"]
-        assert "1 change, from the next update: lr 2e-5 → 1e-4" in lines(it, "draft")
+        assert "1 change, from the next update: lr 2e-5 → 1e-4" in it.here("draft")
         assert not it.session.commands, "nothing is asked for yet"
 
 
@@ -239,7 +234,7 @@ async def test_what_cannot_be_is_said_below_the_line_while_it_is_typed(
     async with tune() as it:
         await select(it, key)
         await typed(it, text)
-        await wait_for(lambda: complaint in " ".join(lines(it, "complaint").split()))
+        await wait_for(lambda: complaint in " ".join(it.here("complaint").split()))
         below = it.app.screen.query_one("#complaint")
         assert below.region.y == editor(it).region.y + 1
         await it.press("enter")
@@ -252,9 +247,9 @@ async def test_what_cannot_be_is_said_below_the_line_while_it_is_typed(
 async def test_what_harms_is_said_while_it_is_typed_and_with_the_changes() -> None:
     async with tune() as it:
         await typed(it, "0.5")
-        await wait_for(lambda: "outside the range" in lines(it, "complaint"))
+        await wait_for(lambda: "outside the range" in it.here("complaint"))
         await it.press("enter")
-        await wait_for(lambda: "⚠ optim.lr 0.5 is outside" in lines(it, "draft"))
+        await wait_for(lambda: "⚠ optim.lr 0.5 is outside" in it.here("draft"))
 
 
 async def test_up_and_down_go_through_the_choices() -> None:
@@ -280,7 +275,7 @@ async def test_an_algorithm_brings_its_parts() -> None:
             "algorithm.advantage",
             "algorithm.aggregation",
         } <= it.view.draft.edits.keys()
-        assert "from the next scoring" in lines(it, "draft")
+        assert "from the next scoring" in it.here("draft")
 
 
 async def test_a_collected_change_is_dropped_or_typed_back() -> None:
@@ -288,23 +283,23 @@ async def test_a_collected_change_is_dropped_or_typed_back() -> None:
         await edit(it, "1e-4")
         await it.press("down", "down")
         await edit(it, "3")
-        assert "2 changes, together from the next update: lr 2e-5 → 1e-4 · warmup_steps 0 → 3" in lines(
-            it, "draft"
+        assert "2 changes, together from the next update: lr 2e-5 → 1e-4 · warmup_steps 0 → 3" in it.here(
+            "draft"
         )
         await it.press("backspace")
         assert it.view.draft.edits == {"optim.lr": "1e-4"}
         await it.press("home")
         await edit(it, "0.00002")
         assert it.view.draft.edits == {}
-        assert "nothing collected" in lines(it, "draft")
+        assert "nothing collected" in it.here("draft")
 
 
 async def test_the_draft_outlives_the_room() -> None:
     async with tune() as it:
         await edit(it, "1e-4")
         await it.press("1", "5")
-        await wait_for(lambda: isinstance(it.app.screen, TuneScreen) and lines(it, "draft"))
-        assert "lr 2e-5 → 1e-4" in lines(it, "draft")
+        await wait_for(lambda: isinstance(it.app.screen, TuneScreen) and it.here("draft"))
+        assert "lr 2e-5 → 1e-4" in it.here("draft")
 
 
 # --- asking ----------------------------------------------------------------------------------------------
@@ -314,18 +309,18 @@ async def test_a_applies_after_a_question() -> None:
     async with tune() as it:
         await edit(it, "1e-4")
         await it.press("a")
-        assert "Apply 1 change?  a does it" in lines(it, "draft")
+        assert "Apply 1 change?  a does it" in it.here("draft")
         assert not it.session.commands
         await it.press("escape")
-        assert "Apply" not in lines(it, "draft")
+        assert "Apply" not in it.here("draft")
         assert isinstance(it.app.screen, TuneScreen)
         await it.press("a", "a")
         assert it.session.commands == [ChangeSettings((("optim.lr", "1e-4"),))]
-        assert "waiting for the end of the phase (update)" in lines(it, "draft")
+        assert "waiting for the end of the phase (update)" in it.here("draft")
         await it.press("a", "a", "u", "u")
         assert len(it.session.commands) == 1, "one question at a time"
         await answered(it, changed(1, 40, ("optim.lr", "2e-5", "1e-4")))
-        assert "✓ applied, from step 40: lr 2e-5 → 1e-4" in lines(it, "draft")
+        assert "✓ applied, from step 40: lr 2e-5 → 1e-4" in it.here("draft")
         assert row(it, "lr").split()[:2] == ["lr", "1e-4"]
         assert "@40" in row(it, "lr")
         assert it.view.draft.edits == {}
@@ -345,8 +340,8 @@ async def test_a_refusal_is_told_and_the_draft_is_kept() -> None:
         await it.press("a", "a")
         message = "eval.every cannot change: no held-out [red]problems[/] \x1b[2J were loaded"
         await answered(it, RequestFailed(time=T0, request="ChangeSettings", message=message))
-        assert "✗ not changed: eval.every cannot change: no held-out [red]problems[/] ␛[2J" in lines(
-            it, "draft"
+        assert "✗ not changed: eval.every cannot change: no held-out [red]problems[/] ␛[2J" in it.here(
+            "draft"
         )
         assert it.view.draft.edits == {"eval.every": "7"}
 
@@ -356,20 +351,20 @@ async def test_the_refusal_of_another_request_is_not_ours() -> None:
         await edit(it, "1e-4")
         await it.press("a", "a")
         await it.play(RequestFailed(time=T0, request="InspectCompletion", message="no such step"))
-        assert "waiting" in lines(it, "draft")
+        assert "waiting" in it.here("draft")
 
 
 async def test_u_takes_back_after_a_question() -> None:
     async with tune(changed(1, 17, LR)) as it:
-        assert "u takes back, from step 17: lr 2e-5 → 1e-5" in lines(it, "draft")
+        assert "u takes back, from step 17: lr 2e-5 → 1e-5" in it.here("draft")
         await it.press("u")
-        assert "Take back 1 change of step 17?" in lines(it, "draft")
-        assert "lr 1e-5 → 2e-5" in lines(it, "draft")
+        assert "Take back 1 change of step 17?" in it.here("draft")
+        assert "lr 1e-5 → 2e-5" in it.here("draft")
         await it.press("u")
         assert it.session.commands == [UndoSettings()]
         await answered(it, changed(2, 40, ("optim.lr", "1e-5", "2e-5"), undoes=1))
-        assert "✓ taken back, from step 40" in lines(it, "draft")
-        assert "taken back" in lines(it, "about")
+        assert "✓ taken back, from step 40" in it.here("draft")
+        assert "taken back" in it.here("about")
         await it.press("u")
         assert len(it.session.commands) == 1, "there is nothing more to take back"
 
@@ -411,7 +406,7 @@ async def test_while_it_waits_it_says_for_what(events: Sequence[Event], text: st
     async with tune(*events) as it:
         await edit(it, "1e-4")
         await it.press("a", "a")
-        assert text in lines(it, "draft")
+        assert text in it.here("draft")
 
 
 async def test_a_run_that_ends_first_is_told() -> None:
@@ -419,7 +414,7 @@ async def test_a_run_that_ends_first_is_told() -> None:
         await edit(it, "1e-4")
         await it.press("a", "a")
         await answered(it, RunEnded(time=T0, reason="stopped", finished_steps=38))
-        assert "the run ended first" in lines(it, "draft")
+        assert "the run ended first" in it.here("draft")
         assert "the run is over" in str(it.app.screen.query_one("#knobs").border_title)
 
 
@@ -470,8 +465,8 @@ async def test_help_begins_with_the_room() -> None:
     async with tune() as it:
         await it.press("question_mark")
         assert isinstance(it.app.screen, HelpScreen)
-        await wait_for(lambda: lines(it, "sheet").startswith("Here: Tune"))
-        assert "Apply the changes that are collected" in lines(it, "sheet")
+        await wait_for(lambda: it.here("sheet").startswith("Here: Tune"))
+        assert "Apply the changes that are collected" in it.here("sheet")
 
 
 # --- sizes and strange text ------------------------------------------------------------------------------

@@ -29,7 +29,6 @@ from grpo_tui.tui.screens.live import LiveScreen
 from grpo_tui.tui.screens.response import ResponseScreen
 from grpo_tui.tui.screens.reverify import VerdictsScreen
 from grpo_tui.tui.screens.triage import POSTPONED_BY, TriageScreen
-from grpo_tui.tui.widgets.lines import LinesView
 from rewards.base import Verdict
 from tests.support.apps import Stage, paused_after, stage, wait_for
 from tests.support.builders import T0, ScriptedRun
@@ -37,10 +36,6 @@ from tests.support.probing import flip, reverified
 from tests.tui.hostile import HOSTILE
 
 STEPS = 8
-
-
-def plain(it: Stage, name: str) -> str:
-    return str(it.app.screen.query_one(f"#{name}", LinesView).plain)
 
 
 # --- disputes --------------------------------------------------------------------------------------------
@@ -51,12 +46,12 @@ async def test_a_verdict_is_disputed_with_a_note() -> None:
     async with stage(paused_after(script, 4), script=script) as it:
         await it.press("n", "j", "M")
         await wait_for(lambda: isinstance(it.app.screen, DisputeScreen))
-        await wait_for(lambda: "should be" in plain(it, "facts"))
+        await wait_for(lambda: "should be" in it.here("facts"))
         group, completion = it.view.group, it.view.completion
         assert group is not None
         assert completion is not None
         right = completion.verdict is Verdict.CORRECT
-        assert f"should be {'✗ wrong' if right else '✓ correct'}" in plain(it, "facts")
+        assert f"should be {'✗ wrong' if right else '✓ correct'}" in it.here("facts")
         it.app.screen.query_one("#dispute-note", Input).value = "  half is .5 "
         await it.press("enter")
         await wait_for(lambda: it.session.commands)
@@ -147,7 +142,7 @@ async def test_answers_are_judged_again_by_the_rules_in_force_or_others() -> Non
     script = ScriptedRun()
     async with stage(paused_after(script, 4), script=script) as it:
         await open_verdicts(it)
-        await wait_for(lambda: "nothing recorded is rewritten" in " ".join(plain(it, "flips").split()))
+        await wait_for(lambda: "nothing recorded is rewritten" in " ".join(it.here("flips").split()))
         await it.press("g")
         await it.press("i")
         it.app.screen.query_one(
@@ -168,8 +163,8 @@ async def test_flips_are_listed_before_they_are_kept() -> None:
         await it.press("c")
         assert not it.session.commands, "there is nothing to keep"
         it.session.play(reverified(flip(2), flip(3, 1, 2)))
-        await wait_for(lambda: "2 verdicts differ" in plain(it, "flips"))
-        rows = plain(it, "flips").splitlines()
+        await wait_for(lambda: "2 verdicts differ" in it.here("flips"))
+        rows = it.here("flips").splitlines()
         assert "c keeps them" in rows[0]
         assert rows[2].split()[:5] == ["2", "g1·r2", "✗", "→", "✓"]
         assert "0.50, gold 1/2" in rows[2]
@@ -177,14 +172,14 @@ async def test_flips_are_listed_before_they_are_kept() -> None:
         assert it.session.commands == [KeepReverified()]
         kept = VerdictsRevised(time=T0, rules="the rules in force", num_answers=2432, flips=(flip(2),))
         it.session.play(kept)
-        await wait_for(lambda: "c keeps them" not in plain(it, "flips"))
+        await wait_for(lambda: "c keeps them" not in it.here("flips"))
 
 
 async def test_enter_looks_at_the_response_that_flips() -> None:
     script = ScriptedRun()
     async with stage([*paused_after(script, 4), reverified(flip(2), flip(3, 5, 2))], script=script) as it:
         await open_verdicts(it)
-        await wait_for(lambda: "g6·r3" in plain(it, "flips"))
+        await wait_for(lambda: "g6·r3" in it.here("flips"))
         await it.press("j", "enter")
         await wait_for(lambda: isinstance(it.app.screen, ResponseScreen))
         assert it.view.shown_step == 3
@@ -199,11 +194,11 @@ async def test_why_it_could_not_be_judged_is_said() -> None:
     async with stage(paused_after(script, 2), script=script) as it:
         await open_verdicts(it)
         it.session.play(RequestFailed(time=T0, request="ReverifyAll", message="optim.lr: no rule"))
-        await wait_for(lambda: "optim.lr: no rule" in plain(it, "flips"))
+        await wait_for(lambda: "optim.lr: no rule" in it.here("flips"))
         await it.press("g")
-        await wait_for(lambda: "optim.lr: no rule" not in plain(it, "flips"))
+        await wait_for(lambda: "optim.lr: no rule" not in it.here("flips"))
         it.session.play(reverified(message="the answers were not judged again: disk on fire"))
-        await wait_for(lambda: "disk on fire" in plain(it, "flips"))
+        await wait_for(lambda: "disk on fire" in it.here("flips"))
 
 
 async def test_hostile_flips() -> None:
@@ -211,8 +206,8 @@ async def test_hostile_flips() -> None:
     flips = [flip(1, n, reason=text) for n, text in enumerate(HOSTILE)]
     async with stage([*paused_after(script, 2), reverified(*flips)], script=script, size=(80, 24)) as it:
         await open_verdicts(it)
-        await wait_for(lambda: "verdicts differ" in plain(it, "flips"))
-        assert "\x1b" not in plain(it, "flips")
+        await wait_for(lambda: "verdicts differ" in it.here("flips"))
+        assert "\x1b" not in it.here("flips")
         it.app.export_screenshot()
 
 
@@ -234,7 +229,7 @@ async def triage_room(run_dir: Path, size: tuple[int, int] = (120, 40)) -> Async
     async with stage(paused_after(script, STEPS), script=script, run_dir=run_dir, size=size) as it:
         await it.press("H")
         await wait_for(lambda: isinstance(it.app.screen, TriageScreen))
-        await wait_for(lambda: "groups were dead" in plain(it, "triage-list"))
+        await wait_for(lambda: "groups were dead" in it.here("triage-list"))
         yield it
 
 
@@ -250,16 +245,16 @@ async def test_prompts_with_their_waste_and_odds(run_dir: Path) -> None:
         assert isinstance(screen, TriageScreen)
         found = screen.found
         assert found is not None
-        text = plain(it, "triage-list")
+        text = it.here("triage-list")
         assert f"{found.num_dead} of {found.num_groups} groups were dead" in text
         assert found.num_groups == 8 * STEPS
         assert "G=8" in text
         assert "G=16" in text
         first = found.outlooks[0]
         assert first.history.question in text.splitlines()[2]
-        assert "at G=8" in plain(it, "outlook")
+        assert "at G=8" in it.here("outlook")
         await it.press("j")
-        await wait_for(lambda: found.outlooks[1].history.question in plain(it, "outlook"))
+        await wait_for(lambda: found.outlooks[1].history.question in it.here("outlook"))
 
 
 async def test_one_key_for_each_remedy(run_dir: Path) -> None:
@@ -282,7 +277,7 @@ async def test_what_was_decided_is_shown_and_can_be_taken_back(run_dir: Path) ->
             time=T0, what="drop", problem_id=id, question="q", step=STEPS + 1, finished_steps=STEPS
         )
         it.session.play(change)
-        await wait_for(lambda: "dropped" in plain(it, "triage-list"))
+        await wait_for(lambda: "dropped" in it.here("triage-list"))
         await it.press("d")
         assert not it.session.commands, "it is dropped already"
         await it.press("b")
@@ -320,7 +315,7 @@ async def test_enter_opens_the_newest_group_of_the_prompt(run_dir: Path) -> None
 async def test_a_run_without_a_file_says_so() -> None:
     async with stage() as it:
         await it.press("H")
-        await wait_for(lambda: "this run has no file" in plain(it, "triage-list"))
+        await wait_for(lambda: "this run has no file" in it.here("triage-list"))
         await it.press("j", "a", "d", "enter")
         assert isinstance(it.app.screen, TriageScreen)
         assert not it.session.commands

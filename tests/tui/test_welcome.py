@@ -13,7 +13,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from grpo_tui.config.emit import to_toml
-from grpo_tui.config.local_models import FOLDER, HUB, LocalModel, ModelShape
+from grpo_tui.config.local_models import FOLDER, HUB, LocalModel
 from grpo_tui.config.machine import Gpu
 from grpo_tui.config.presets import PRESETS
 from grpo_tui.config.schema import RunConfig
@@ -28,22 +28,14 @@ from grpo_tui.tui.widgets.keybar import KeyBar
 from grpo_tui.tui.widgets.lines import LinesView
 from tests.events.builders import run_events
 from tests.support.apps import wait_for
+from tests.support.model_shapes import SMOLLM2
 from tests.support.scripted_session import ScriptedSession
 from tests.tui.hostile import HOSTILE
 
-SHAPE = ModelShape(
-    num_parameters=134_515_008,
-    hidden_size=576,
-    num_layers=30,
-    num_heads=9,
-    num_kv_heads=3,
-    head_size=64,
-    intermediate_size=1536,
-    vocab_size=49152,
-    context_length=8192,
+SMOL = LocalModel(
+    source="HuggingFaceTB/SmolLM2-135M-Instruct", kind=HUB, num_bytes=269_060_552, shape=SMOLLM2
 )
-SMOL = LocalModel(source="HuggingFaceTB/SmolLM2-135M-Instruct", kind=HUB, num_bytes=269_060_552, shape=SHAPE)
-HERE = LocalModel(source="./my model", kind=FOLDER, num_bytes=10, shape=SHAPE)
+HERE = LocalModel(source="./my model", kind=FOLDER, num_bytes=10, shape=SMOLLM2)
 BARE = LocalModel(
     source="o/bare", kind=HUB, problem="only its config is here; the weights would be downloaded"
 )
@@ -211,7 +203,7 @@ async def test_on_a_gpu_its_memory_counts(tmp_path: Path) -> None:
 
 
 async def test_a_context_too_short_for_the_preset_is_told(tmp_path: Path) -> None:
-    short = replace(HERE, shape=replace(SHAPE, context_length=256))
+    short = replace(HERE, shape=replace(SMOLLM2, context_length=256))
     async with front(tmp_path, survey=replace(MACHINE, models=(short,))) as it:
         await it.press("down", "right")
         assert it.selected.startswith("./my model")
@@ -380,7 +372,7 @@ async def test_a_recording_that_vanished_is_told_and_one_stays(tmp_path: Path) -
 @pytest.mark.parametrize("size", [(120, 40), (80, 24), (40, 12), (20, 5)])
 async def test_hostile_names_and_small_screens_are_harmless(size: tuple[int, int], tmp_path: Path) -> None:
     models = tuple(
-        LocalModel(source=text, kind=HUB, shape=SHAPE, problem=text if n % 2 else "")
+        LocalModel(source=text, kind=HUB, shape=SMOLLM2, problem=text if n % 2 else "")
         for n, text in enumerate(HOSTILE)
     )
     async with front(tmp_path, survey=replace(MACHINE, models=models), size=size) as it:
