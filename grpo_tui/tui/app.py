@@ -252,8 +252,10 @@ class GrpoApp(App[int]):
         if view.refused:
             self.notify(view.refused, title="not done", severity="warning", markup=False, timeout=8)
             view.refused = ""
-        update = getattr(self.screen, "sync_view", None)
-        if update is not None and self.screen.is_mounted:
+        screen = self.screen
+        update = getattr(screen, "sync_view", None)
+        # A screen that is being taken down is not displayed any more, and its widgets go before it does.
+        if update is not None and screen.is_mounted and screen.display:
             update()
         key = (
             view.state.mode,

@@ -66,6 +66,18 @@ async def test_every_room_in_every_size_and_look(
         it.app.export_screenshot()
 
 
+@pytest.mark.parametrize("room", IDS)
+async def test_a_tick_asks_nothing_of_a_room_that_is_being_taken_down(room: str) -> None:
+    script = ScriptedRun()
+    async with stage(list(script.whole(4)), script=script) as it:
+        await go(it, room)
+        screen = it.app.screen
+        await screen.remove()  # as the app does with each, from the top, when it ends; its stack still has it then
+        assert it.app.screen is screen
+        assert not screen.query("*"), "its widgets are gone"
+        it.app.sync()
+
+
 def hostile_steps() -> Iterator[Event]:
     """One step for each text, in which everything that can be text is that text."""
     script = ScriptedRun(num_groups=2, group_size=3)

@@ -209,8 +209,6 @@ class HistoryScreen(Looking, RoomScreen):
 
     def sync_view(self, *, force: bool = False) -> None:
         """Bring the lists up to date."""
-        if not self.query(Banner):  # the last tick may come while the room closes
-            return
         view, state = self.view, self.view.state
         banner = self.query_one(Banner)
         banner.display = not view.is_live

@@ -56,9 +56,7 @@ class LogScreen(RoomScreen):
 
     def sync_view(self, *, force: bool = False) -> None:
         """Show new lines."""
-        view = next(iter(self.query("#lines").results(LinesView)), None)
-        if view is None:  # the room is being taken down
-            return
+        view = self.query_one("#lines", LinesView)
         key = (self.view.state.log, self.view.output_version, self.follow)
         if (
             not force
