@@ -72,7 +72,9 @@ async def test_a_tick_asks_nothing_of_a_room_that_is_being_taken_down(room: str)
     async with stage(list(script.whole(4)), script=script) as it:
         await go(it, room)
         screen = it.app.screen
-        await screen.remove()  # as the app does with each, from the top, when it ends; its stack still has it then
+        await (
+            screen.remove()
+        )  # as the app does with each, from the top, when it ends; its stack still has it then
         assert it.app.screen is screen
         assert not screen.query("*"), "its widgets are gone"
         it.app.sync()

@@ -11,9 +11,9 @@ from grpo_tui.events.breakpoints import Breakpoint
 from grpo_tui.events.commands import RemoveBreakpoint, SetBreakpoint
 from grpo_tui.tui.breaking import Checked, Offer, how_many, offers, try_it
 from grpo_tui.tui.panels.base import Panel
-from grpo_tui.tui.panels.groups import list_keys
 from grpo_tui.tui.text import Line, Span, cells, clean, clip, fit, line_width, wrapped
 from grpo_tui.tui.view import RunView
+from grpo_tui.tui.widgets.lines import list_keys
 
 NAME = 26
 

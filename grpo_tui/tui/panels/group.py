@@ -21,9 +21,10 @@ from grpo_tui.tui.group_facts import (
     pushes,
 )
 from grpo_tui.tui.panels.base import Panel
-from grpo_tui.tui.panels.groups import dimmed, group_facts_line, list_keys, mark_of
+from grpo_tui.tui.panels.groups import dimmed, group_facts_line, mark_of
 from grpo_tui.tui.text import Line, Span, clean, clip, compact, first_line, fit, number, percent, wrapped
 from grpo_tui.tui.view import RunView
+from grpo_tui.tui.widgets.lines import list_keys
 from grpo_tui.tui.widgets.strips import advantage_bar
 
 FIXED = 24

@@ -14,7 +14,7 @@ from grpo_tui.tui.glyphs import ACTED, EXCLUDED, group_mark, verdict_glyph
 from grpo_tui.tui.panels.base import Panel
 from grpo_tui.tui.text import Line, Span, compact, first_line, fit, number, wrapped
 from grpo_tui.tui.view import RunView
-from grpo_tui.tui.widgets.lines import list_keys as list_keys
+from grpo_tui.tui.widgets.lines import list_keys
 from grpo_tui.tui.widgets.strips import advantage_bar, verdict_strip
 
 

@@ -12,7 +12,6 @@ from grpo_tui.events.state import PlayRecord
 from grpo_tui.tui.asking import why_waiting
 from grpo_tui.tui.glyphs import verdict_glyph
 from grpo_tui.tui.panels.base import Panel
-from grpo_tui.tui.panels.groups import list_keys
 from grpo_tui.tui.panels.response import judging
 from grpo_tui.tui.playing import (
     form_of,
@@ -27,6 +26,7 @@ from grpo_tui.tui.playing import (
 )
 from grpo_tui.tui.text import Line, clean, clip, compact, duration, first_line, fit, number, wrap, wrapped
 from grpo_tui.tui.view import RunView
+from grpo_tui.tui.widgets.lines import list_keys
 
 
 def _seen(view: RunView) -> tuple[object, ...]:

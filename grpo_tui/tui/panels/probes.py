@@ -10,11 +10,11 @@ from grpo_tui.events.probes import ProbeAnswer, ProbePoint, flips
 from grpo_tui.events.types import ProbePinned
 from grpo_tui.tui.glyphs import VERDICTS
 from grpo_tui.tui.panels.base import Panel
-from grpo_tui.tui.panels.groups import list_keys
 from grpo_tui.tui.probing import change_of, diff_lines, last_cost
 from grpo_tui.tui.text import Line, clean, clip, compact, duration, first_line, fit, number, percent, wrapped
 from grpo_tui.tui.view import RunView
 from grpo_tui.tui.widgets.charts import sparkline
+from grpo_tui.tui.widgets.lines import list_keys
 
 INVITATION = (
     "No prompt is pinned. a types one, e takes the next held-out problem, and K in rooms 1 to 3 pins the selected one. "

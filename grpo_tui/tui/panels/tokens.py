@@ -30,10 +30,9 @@ from grpo_tui.tui.panels.base import Panel
 from grpo_tui.tui.text import Line, Span, compact, first_line, fit, line_width, number, wrapped
 from grpo_tui.tui.tokens import Layout, first_split, layout_of
 from grpo_tui.tui.view import RunView
-from grpo_tui.tui.widgets.lines import LinesView
+from grpo_tui.tui.widgets.lines import FAR, LinesView
 from rewards.base import Span as TextSpan
 
-FAR = 1_000_000
 STOPPED = "⊘"
 ROOMY = 96
 """Width from which the legend's shades are two cells each."""

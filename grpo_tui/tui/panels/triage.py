@@ -9,10 +9,10 @@ from textual.geometry import Size
 from grpo_tui.events.order import PromptPlan
 from grpo_tui.runs.triage import Outlook, PromptVisit, Triage
 from grpo_tui.tui.panels.base import Panel
-from grpo_tui.tui.panels.groups import list_keys
 from grpo_tui.tui.text import Line, clean, clip, count, first_line, fit, percent, wrapped
 from grpo_tui.tui.view import RunView
 from grpo_tui.tui.widgets.charts import interval_bar
+from grpo_tui.tui.widgets.lines import list_keys
 
 SIGNS = {
     "": (" ", ""),

@@ -25,7 +25,6 @@ from grpo_tui.runs.search import SearchHit
 from grpo_tui.tui.action import bindings
 from grpo_tui.tui.actions import LOOK_ACTIONS
 from grpo_tui.tui.finder import Finder, Found
-from grpo_tui.tui.panels.groups import list_keys
 from grpo_tui.tui.panels.history import (
     LEGEND,
     Columns,
@@ -45,7 +44,7 @@ from grpo_tui.tui.screens.room import RoomScreen
 from grpo_tui.tui.text import Line, clean
 from grpo_tui.tui.view import RunView
 from grpo_tui.tui.widgets.keybar import KeyBar
-from grpo_tui.tui.widgets.lines import LinesView
+from grpo_tui.tui.widgets.lines import LinesView, list_keys
 from grpo_tui.tui.widgets.many_lines import ManyLinesView
 
 TIME = ("look.earlier", "look.later", "look.live")

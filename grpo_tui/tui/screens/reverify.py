@@ -14,12 +14,11 @@ from grpo_tui.events.judgements import Flip
 from grpo_tui.events.types import RequestFailed, VerdictDisputed
 from grpo_tui.tui.glyphs import VERDICTS
 from grpo_tui.tui.panels.base import Panel
-from grpo_tui.tui.panels.groups import list_keys
 from grpo_tui.tui.screens.room import RoomScreen
 from grpo_tui.tui.text import Line, clean, clip, duration, fit, wrapped
 from grpo_tui.tui.view import RunView
 from grpo_tui.tui.widgets.keybar import KeyBar
-from grpo_tui.tui.widgets.lines import LinesView
+from grpo_tui.tui.widgets.lines import LinesView, list_keys
 from grpo_tui.tui.widgets.plain_input import PlainInput
 from rewards.base import Verdict
 
