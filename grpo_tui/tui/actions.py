@@ -176,6 +176,10 @@ LOOK_ACTIONS = (
         footer=True,
     ),
 )
+TIME_ACTIONS = tuple(
+    action for action in LOOK_ACTIONS if action.id in ("look.earlier", "look.later", "look.live")
+)
+"""For rooms over the steps that have no groups to go through."""
 
 ACT_ACTIONS = (
     Action(

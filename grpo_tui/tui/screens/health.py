@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 
 from grpo_tui.tui.action import bindings
-from grpo_tui.tui.actions import LOOK_ACTIONS
+from grpo_tui.tui.actions import TIME_ACTIONS
 from grpo_tui.tui.health.checks import examine
 from grpo_tui.tui.panels.health import report
 from grpo_tui.tui.run_settings import settings_of
@@ -19,15 +19,13 @@ from grpo_tui.tui.view import RunView
 from grpo_tui.tui.widgets.keybar import KeyBar
 from grpo_tui.tui.widgets.lines import LinesView
 
-TIME = ("look.earlier", "look.later", "look.live")
-
 
 class HealthScreen(Looking, RoomScreen):
     """What the checks find at the step looked at."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("h", "back", show=False, id="health.back"),
-        *bindings(action for action in LOOK_ACTIONS if action.id in TIME),
+        *bindings(TIME_ACTIONS),
     ]
     DEFAULT_CSS = """
     HealthScreen #report { height: 1fr; border: round $foreground 25%; padding: 0 1; background: $background; }

@@ -23,7 +23,7 @@ from grpo_tui.runs.reader import RunReader
 from grpo_tui.runs.schema import RunFileError
 from grpo_tui.runs.search import SearchHit
 from grpo_tui.tui.action import bindings
-from grpo_tui.tui.actions import LOOK_ACTIONS
+from grpo_tui.tui.actions import TIME_ACTIONS
 from grpo_tui.tui.finder import Finder, Found
 from grpo_tui.tui.panels.history import (
     LEGEND,
@@ -47,7 +47,6 @@ from grpo_tui.tui.widgets.keybar import KeyBar
 from grpo_tui.tui.widgets.lines import LinesView, list_keys
 from grpo_tui.tui.widgets.many_lines import ManyLinesView
 
-TIME = ("look.earlier", "look.later", "look.live")
 MOST_HITS = 500
 WIDE = 150
 """From here on what was found stands beside the steps, not below them."""
@@ -94,7 +93,7 @@ class HistoryScreen(Looking, RoomScreen):
     """Steps, and below them what was looked for."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        *bindings(action for action in LOOK_ACTIONS if action.id in TIME),
+        *bindings(TIME_ACTIONS),
         Binding("enter", "open", "open", key_display="Enter", id="history.open", tooltip="Go there."),
         Binding("left_curly_bracket", "move_step(-10)", "10 back", key_display="{", show=False, id="history.earlier",
                 tooltip="Look at the step ten before."),

@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 
 from grpo_tui.events.commands import PinProbe, UnpinProbe
 from grpo_tui.tui.action import bindings
-from grpo_tui.tui.actions import LOOK_ACTIONS
+from grpo_tui.tui.actions import TIME_ACTIONS
 from grpo_tui.tui.panels.base import Panel
 from grpo_tui.tui.panels.probes import ProbeListPanel, ProbePanel, selected
 from grpo_tui.tui.screens.looking import Looking
@@ -18,8 +18,6 @@ from grpo_tui.tui.screens.room import RoomScreen
 from grpo_tui.tui.view import RunView
 from grpo_tui.tui.widgets.keybar import KeyBar
 from grpo_tui.tui.widgets.lines import LinesView
-
-TIME = ("look.earlier", "look.later", "look.live")
 
 
 class ProbesScreen(Looking, RoomScreen):
@@ -33,7 +31,7 @@ class ProbesScreen(Looking, RoomScreen):
         Binding("j", "move_probe(1)", "probe", key_display="j/k", id="probes.next", tooltip="Select the next probe."),
         Binding("k", "move_probe(-1)", "probe before", show=False, id="probes.previous",
                 tooltip="Select the probe before."),
-        *bindings(action for action in LOOK_ACTIONS if action.id in TIME),
+        *bindings(TIME_ACTIONS),
     ]  # fmt: skip
     DEFAULT_CSS = """
     ProbesScreen Panel { position: relative; }
