@@ -11,6 +11,9 @@ from grpo_tui.events.records import CompletionRecord
 from grpo_tui.events.update_records import (
     LossComparison,
     Mismatch,
+    TokenMismatch,
+    TokenMove,
+    TokenPull,
     TwinComparison,
     UpdatePreview,
     UpdateReceipt,
@@ -243,17 +246,25 @@ def _preview(sheet: _Sheet, view: RunView, p: UpdatePreview) -> None:
         )
     sheet.gap()
     sheet.head(f"Tokens that pull most (of {p.num_tokens})")
-    columns = sheet.table([Column("token", 14), Column("text", 20), Column("weight", -12)])
-    for t in p.tokens:
-        sheet.row(
-            columns,
-            {
-                "token": (f"{_who(t.group, t.completion)} t{t.token + 1}", ""),
-                "text": (f"'{clean(t.text)}'", ""),
-                "weight": signed(t.weight),
-            },
-            Target(t.group, t.completion, t.token),
-        )
+    _tokens(sheet, "weight", [(t, t.weight) for t in p.tokens])
+
+
+def _tokens(sheet: _Sheet, title: str, tokens: Sequence[tuple[TokenPull | TokenMove, float]]) -> None:
+    """Tokens, each with one number."""
+    columns = sheet.table([Column("token", 14), Column("text", 20), Column(title, -12)])
+    for token, value in tokens:
+        sheet.row(columns, {**_token_cells(token), title: signed(value)}, _target(token))
+
+
+def _token_cells(token: TokenPull | TokenMove | TokenMismatch) -> dict[str, Span]:
+    return {
+        "token": (f"{_who(token.group, token.completion)} t{token.token + 1}", ""),
+        "text": (f"'{clean(token.text)}'", ""),
+    }
+
+
+def _target(token: TokenPull | TokenMove | TokenMismatch) -> Target:
+    return Target(token.group, token.completion, token.token)
 
 
 def _what_if(sheet: _Sheet, view: RunView, w: LossComparison) -> None:
@@ -313,8 +324,8 @@ def _what_if(sheet: _Sheet, view: RunView, w: LossComparison) -> None:
         sheet.say(f"{w.rows[row_number].choice.name}: {w.rows[row_number].unavailable}", "dim")
 
 
-def receipt_facts(r: UpdateReceipt) -> list[Span]:
-    """The few lines that say it all, for Live too."""
+def _receipt_facts(r: UpdateReceipt) -> list[Span]:
+    """The few lines that say it all."""
     up, down = r.mean(1), r.mean(-1)
     num_up = sum(a.wanted > 0 for a in r.answers)
     num_down = sum(a.wanted < 0 for a in r.answers)
@@ -332,7 +343,7 @@ def receipt_facts(r: UpdateReceipt) -> list[Span]:
 
 def _receipt(sheet: _Sheet, view: RunView, r: UpdateReceipt) -> None:
     sheet.head(f"Receipt of update {r.step}")
-    for text, role in receipt_facts(r):
+    for text, role in _receipt_facts(r):
         sheet.say(text, role)
     sheet.say(
         f"kl(before ‖ after) {small(r.kl)} nats a token, exact, over {r.kl_positions} of {r.num_positions} tokens"
@@ -373,17 +384,7 @@ def _receipt(sheet: _Sheet, view: RunView, r: UpdateReceipt) -> None:
         )
     sheet.gap()
     sheet.head("Tokens that moved most")
-    columns = sheet.table([Column("token", 14), Column("text", 20), Column("Δlogp", -12)])
-    for t in r.tokens:
-        sheet.row(
-            columns,
-            {
-                "token": (f"{_who(t.group, t.completion)} t{t.token + 1}", ""),
-                "text": (f"'{clean(t.text)}'", ""),
-                "Δlogp": signed(t.delta),
-            },
-            Target(t.group, t.completion, t.token),
-        )
+    _tokens(sheet, "Δlogp", [(t, t.delta) for t in r.tokens])
 
 
 def _twins(sheet: _Sheet, view: RunView, t: TwinComparison) -> None:
@@ -488,13 +489,12 @@ def _mismatch(sheet: _Sheet, m: Mismatch) -> None:
         sheet.row(
             columns,
             {
-                "token": (f"{_who(t.group, t.completion)} t{t.token + 1}", ""),
-                "text": (f"'{clean(t.text)}'", ""),
+                **_token_cells(t),
                 "sampler": (number(t.sampled), ""),
                 "trainer": (number(t.trained), ""),
                 "Δ": signed(t.trained - t.sampled),
             },
-            Target(t.group, t.completion, t.token),
+            _target(t),
         )
 
 
