@@ -1,4 +1,4 @@
-"""What can be said of a group: its final answers by value, its weight in the step, and its odds of being dead.
+"""What can be said of a group: its final answers by value, and its weight in the step.
 
 Plain functions over records; no widget, no style.
 """
@@ -79,11 +79,6 @@ def _canonical(parsed: str) -> object:
         return Fraction(plain.group(1))
     except ZeroDivisionError:
         return parsed
-
-
-def dead_odds(p: float, size: int) -> float:
-    """Probability that ``size`` independent answers, each right with probability ``p``, are all right or all wrong."""
-    return float(p**size + (1.0 - p) ** size)
 
 
 def loss_share(group: GroupRecord, groups: Sequence[GroupRecord]) -> float | None:

@@ -48,6 +48,19 @@ def history(*visits: PromptVisit, id: str = "p") -> PromptHistory:
     return PromptHistory(problem_id=id, question=f"question {id}", answer="1", visits=visits)
 
 
+@pytest.mark.parametrize(
+    ("p", "size", "expected"),
+    [(0.5, 2, 0.5), (0.25, 8, 0.100128), (0.25, 4, 0.3203125), (0.0, 8, 1.0), (1.0, 3, 1.0)],
+)
+def test_odds_of_a_known_pass_rate(p: float, size: int, expected: float) -> None:
+    assert dead_odds(p, size) == pytest.approx(expected, abs=1e-5)
+
+
+def test_odds_of_a_dead_group() -> None:
+    assert dead_odds(0.25, 8) == pytest.approx(0.25**8 + 0.75**8)
+    assert dead_odds(0.0, 4) == dead_odds(1.0, 4) == 1.0
+
+
 def test_odds_of_a_known_pass_rate_are_those_of_the_mock_up() -> None:
     assert dead_odds(0.25, 8) == pytest.approx(0.10, abs=0.005)
     assert dead_odds(0.25, 4) == pytest.approx(0.32, abs=0.005)

@@ -1,4 +1,4 @@
-"""What can be said of a group: values, clusters, odds, shares. No screen."""
+"""What can be said of a group: values, clusters, shares. No screen."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from grpo_tui.events.records import GroupRecord, ProblemRecord
 from grpo_tui.runs.lines import Visit
 from grpo_tui.tui.group_facts import (
     component_names,
-    dead_odds,
     final_answers,
     loss_share,
     num_correct,
@@ -92,14 +91,6 @@ def test_answers_that_are_not_scored_are_left_out() -> None:
     group = group_of([("1", "integer 1", RIGHT)])
     unscored = replace(group, completions=(*group.completions, made("y", [0], index=1)))
     assert [answer.members for answer in final_answers(unscored)] == [(0,)]
-
-
-@pytest.mark.parametrize(
-    ("p", "size", "expected"),
-    [(0.5, 2, 0.5), (0.25, 8, 0.100128), (0.25, 4, 0.3203125), (0.0, 8, 1.0), (1.0, 3, 1.0)],
-)
-def test_dead_odds(p: float, size: int, expected: float) -> None:
-    assert dead_odds(p, size) == pytest.approx(expected, abs=1e-5)
 
 
 def weighed(group: GroupRecord, *weights: float) -> GroupRecord:

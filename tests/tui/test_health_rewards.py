@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from grpo_tui.tui.health.finding import MIN_STEPS, WINDOW, Level
-from grpo_tui.tui.health.of_rewards import FORM_GAIN, dead_odds, difference
+from grpo_tui.tui.health.of_rewards import FORM_GAIN, difference
 from tests.tui.health_runs import evaluation, finding, level, run
 
 OK, WATCH, WARN = Level.OK, Level.WATCH, Level.WARN
@@ -56,11 +56,6 @@ def test_runs_recorded_before_groups_were_counted_take_the_settings_number() -> 
     found = finding(state, "dead groups")
     assert found is not None
     assert found.brief == "50% of 40"
-
-
-def test_odds_of_a_dead_group() -> None:
-    assert dead_odds(0.25, 8) == pytest.approx(0.25**8 + 0.75**8)
-    assert dead_odds(0.0, 4) == dead_odds(1.0, 4) == 1.0
 
 
 @pytest.mark.parametrize(("unread", "expected"), [(9, OK), (10, WATCH), (29, WATCH), (30, WARN)])

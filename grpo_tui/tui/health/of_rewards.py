@@ -7,6 +7,7 @@ from collections import Counter
 
 from grpo_tui.config.validate import NEEDS_GROUP
 from grpo_tui.events.records import DEAD_CAUSES, EvalRecord
+from grpo_tui.runs.triage import dead_odds
 from grpo_tui.tui.change import ROUNDING, Change, change
 from grpo_tui.tui.health.finding import MIN_STEPS, Facts, Finding, Level, graded
 from grpo_tui.tui.text import number, percent
@@ -71,11 +72,6 @@ def dead_groups(facts: Facts) -> Finding | None:
         knobs=knobs,
         look="H lists the prompts, why each is dead, and what would help" if level else "",
     )
-
-
-def dead_odds(p: float, size: int) -> float:
-    """Chance that all of a group's responses are right, or none: p^G + (1 − p)^G."""
-    return float(p**size + (1 - p) ** size)
 
 
 def _odds(facts: Facts) -> str:

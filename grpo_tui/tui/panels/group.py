@@ -10,10 +10,10 @@ from textual.geometry import Size
 
 from grpo_tui.events.records import CompletionRecord, GroupRecord
 from grpo_tui.runs.lines import Visit
+from grpo_tui.runs.triage import dead_odds
 from grpo_tui.tui.glyphs import verdict_glyph
 from grpo_tui.tui.group_facts import (
     component_names,
-    dead_odds,
     final_answers,
     judging,
     loss_share,
