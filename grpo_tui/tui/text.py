@@ -44,6 +44,12 @@ def wrapped(text: str, width: int, role: str = "") -> list[Line]:
     return lines
 
 
+def labelled(label: str, text: str, width: int, role: str = "", *, room: int) -> list[Line]:
+    """A text beside its label, wrapped within what the label's ``room`` cells leave of the width; never without a row."""
+    rows = wrapped(text, max(4, width - room), role) or [(("", ""),)]
+    return [((fit(label, room), "dim"), *rows[0]), *(((" " * room, ""), *row) for row in rows[1:])]
+
+
 def number(value: float | None, digits: int = 3, *, sign: bool = False) -> str:
     """A short number with a true minus sign; ``–`` for None and ``nan`` for not-a-number."""
     if value is None:

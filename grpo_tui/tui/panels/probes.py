@@ -11,7 +11,18 @@ from grpo_tui.events.types import ProbePinned
 from grpo_tui.tui.glyphs import VERDICTS
 from grpo_tui.tui.panels.base import Panel
 from grpo_tui.tui.probing import change_of, diff_lines, last_cost
-from grpo_tui.tui.text import Line, clean, clip, compact, duration, first_line, fit, number, percent, wrapped
+from grpo_tui.tui.text import (
+    Line,
+    clip,
+    compact,
+    duration,
+    first_line,
+    fit,
+    labelled,
+    number,
+    percent,
+    wrapped,
+)
 from grpo_tui.tui.view import RunView
 from grpo_tui.tui.widgets.charts import sparkline
 from grpo_tui.tui.widgets.lines import list_keys
@@ -202,5 +213,4 @@ def _cut(line: Line, width: int) -> Line:
 
 
 def _labelled(label: str, text: str, width: int, role: str) -> list[Line]:
-    rows = wrapped(clean(" ".join(text[:4000].split())), max(4, width - LABEL), role) or [(("", ""),)]
-    return [((fit(label, LABEL), "dim"), *rows[0]), *(((" " * LABEL, ""), *row) for row in rows[1:])]
+    return labelled(label, " ".join(text[:4000].split()), width, role, room=LABEL)

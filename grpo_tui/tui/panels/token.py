@@ -13,7 +13,7 @@ from grpo_tui.events.types import CompletionInspected
 from grpo_tui.tui.heat import Glance, stopped_tokens
 from grpo_tui.tui.panels.base import Panel
 from grpo_tui.tui.panels.tokens import STOPPED
-from grpo_tui.tui.text import Line, Span, clip, compact, fit, line_width, number, wrapped
+from grpo_tui.tui.text import Line, Span, clip, compact, fit, labelled, line_width, number
 from grpo_tui.tui.tokens import quoted, token_label
 from grpo_tui.tui.view import RunView
 
@@ -76,7 +76,7 @@ class TokenPanel(Panel):
             lines += self._looks(glance, seen, token, width)
         lines += self._update(glance, token, width)
         if seen is None:
-            lines += self._wrapped("likely", glance.missing, width, "warn")
+            lines += labelled("likely", glance.missing, width, "warn", room=LABEL)
         else:
             lines += self._likely(seen, token, width, base_first=glance.source == "base")
         return lines, None
@@ -115,7 +115,7 @@ class TokenPanel(Panel):
             facts.append(f"weight {compact(weight)}{zeroed}")
         elif not glance.updated:
             facts.append("not updated yet")
-        return self._wrapped("update", " · ".join(facts), width, "")
+        return labelled("update", " · ".join(facts), width, room=LABEL)
 
     def _likely(self, seen: CompletionInspected, token: int, width: int, *, base_first: bool) -> list[Line]:
         views = [(f"after {seen.finished_steps}", seen.now), ("base", seen.base)]
@@ -132,10 +132,6 @@ class TokenPanel(Panel):
 
     def _labelled(self, label: str, text: str) -> Line:
         return ((fit(label, LABEL), "dim"), (text, ""))
-
-    def _wrapped(self, label: str, text: str, width: int, role: str) -> list[Line]:
-        rows = wrapped(text, max(4, width - LABEL), role)
-        return [((fit(label, LABEL), "dim"), *rows[0]), *(((" " * LABEL, ""), *row) for row in rows[1:])]
 
 
 def _two(logprobs_T: FloatArray, entropies_T: FloatArray, token: int) -> str:

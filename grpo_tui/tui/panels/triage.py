@@ -9,7 +9,7 @@ from textual.geometry import Size
 from grpo_tui.events.order import PromptPlan
 from grpo_tui.runs.triage import Outlook, PromptVisit, Triage
 from grpo_tui.tui.panels.base import Panel
-from grpo_tui.tui.text import Line, clean, clip, count, first_line, fit, percent, wrapped
+from grpo_tui.tui.text import Line, clean, clip, count, first_line, fit, labelled, percent
 from grpo_tui.tui.view import RunView
 from grpo_tui.tui.widgets.charts import interval_bar
 from grpo_tui.tui.widgets.lines import list_keys
@@ -182,5 +182,4 @@ def _visit(visit: PromptVisit) -> str:
 
 
 def _labelled(label: str, text: str, width: int, role: str) -> list[Line]:
-    rows = wrapped(clean(" ".join(text[:4000].split())), max(4, width - LABEL), role) or [(("", ""),)]
-    return [((fit(label, LABEL), "dim"), *rows[0]), *(((" " * LABEL, ""), *row) for row in rows[1:])]
+    return labelled(label, " ".join(text[:4000].split()), width, role, room=LABEL)

@@ -12,7 +12,7 @@ from grpo_tui.tui.group_facts import judging
 from grpo_tui.tui.panels.base import Panel
 from grpo_tui.tui.panels.response import pushed
 from grpo_tui.tui.second_opinions import opinions_key, second_opinions
-from grpo_tui.tui.text import Line, fit, number, wrapped
+from grpo_tui.tui.text import Line, labelled, number, wrapped
 from grpo_tui.tui.view import RunView
 from rewards.base import Score
 
@@ -85,17 +85,12 @@ class VerifierPanel(Panel):
         self.set_title(f"Verifier  {glyph} {score.verdict.value}", elapsed)
         lines = wrapped(score.explanation.sentence, width, f"{role} bold")
         for label, text, text_role in second_opinions(view):
-            lines += _row(f"  {label}", text, text_role, width)
+            lines += labelled(f"  {label}", text, width, text_role, room=LABEL)
         for place, (label, text, text_role) in enumerate(verifier_steps(completion, score), 1):
-            lines += _row(f"{place} {label}", text, text_role, width)
+            lines += labelled(f"{place} {label}", text, width, text_role, room=LABEL)
         for other in score.explanation.runner_ups:
-            lines += _row("  passed by", f"'{other.text}': {other.reason}", "dim", width)
+            lines += labelled("  passed by", f"'{other.text}': {other.reason}", width, "dim", room=LABEL)
         push = pushed(completion)
         if push:
-            lines += _row("  pushed", push, "", width)
+            lines += labelled("  pushed", push, width, room=LABEL)
         return lines, None
-
-
-def _row(label: str, text: str, role: str, width: int) -> list[Line]:
-    rows = wrapped(text, max(4, width - LABEL), role) or [(("", ""),)]
-    return [((fit(label, LABEL), "dim"), *rows[0]), *(((" " * LABEL, ""), *row) for row in rows[1:])]

@@ -15,7 +15,7 @@ from grpo_tui.events.commands import DisputeVerdict
 from grpo_tui.events.records import CompletionRecord, GroupRecord
 from grpo_tui.tui.glyphs import VERDICTS, verdict_glyph
 from grpo_tui.tui.group_facts import judging
-from grpo_tui.tui.text import Line, clean, fit, wrapped
+from grpo_tui.tui.text import Line, fit, labelled, wrapped
 from grpo_tui.tui.widgets.lines import LinesView
 from grpo_tui.tui.widgets.plain_input import PlainInput
 from rewards.base import Verdict
@@ -108,5 +108,4 @@ class DisputeScreen(ModalScreen[DisputeVerdict | None]):
 
 
 def _labelled(label: str, text: str, width: int) -> list[Line]:
-    rows = wrapped(clean(" ".join(text[:2000].split())), max(4, width - LABEL)) or [(("", ""),)]
-    return [((fit(label, LABEL), "dim"), *rows[0]), *(((" " * LABEL, ""), *row) for row in rows[1:])]
+    return labelled(label, " ".join(text[:2000].split()), width, room=LABEL)
