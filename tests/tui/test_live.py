@@ -8,7 +8,7 @@ from grpo_tui.events.commands import Command, Pause, Resume, StepOnce, StepPhase
 from grpo_tui.events.records import Mode, Phase
 from grpo_tui.events.types import Progress, RunEnded
 from grpo_tui.tui.panels.base import Panel
-from tests.support.apps import mid_training, paused_after, stage
+from tests.support.apps import mid_training, paused_after, stage, wait_for
 from tests.support.builders import T0, ScriptedRun
 
 
@@ -84,17 +84,20 @@ async def test_groups_and_answers_follow_the_keys() -> None:
 
 async def test_enter_goes_in_and_escape_goes_out() -> None:
     async with stage() as it:
-        seen = [it.focused]
-        for _ in range(3):
+        live = ["groups", "answers", "response"]
+        assert it.focused == live[0]
+        for panel in live[1:]:
             await it.press("enter")
-            seen.append(it.focused)
-        assert seen == ["groups", "answers", "response", "tokens"], "the last is the room of tokens"
-        out: list[str | None] = []
-        while it.focused != "groups" and len(out) < 4:
+            assert (it.app.screen.id, it.focused) == ("live", panel)
+        await it.press("enter")
+        await wait_for(lambda: (it.app.screen.id, it.focused) == ("response", "tokens"))
+        await it.press("escape")
+        await wait_for(lambda: (it.app.screen.id, it.focused) == ("group", "answers"))
+        await it.press("escape")
+        await wait_for(lambda: (it.app.screen.id, it.focused) == ("live", "response"))
+        for panel in reversed(live[:-1]):
             await it.press("escape")
-            out.append(it.focused)
-        assert out[-1] == "groups"
-        assert "answers" in out
+            assert (it.app.screen.id, it.focused) == ("live", panel)
         await it.press("left_square_bracket", "escape")
         assert it.view.is_live, "the last layer out is the past"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from textual.binding import Binding, BindingType
@@ -96,7 +97,7 @@ class Acting:
         answer = "" if completion is None else f"·r{completion.index + 1}"
         return f"g{group.index + 1}{answer} of step {self.view.shown_step}"
 
-    def _ask(self, screen: AskScreen, then: object) -> None:
+    def _ask(self, screen: AskScreen, then: Callable[[Answer | None], None]) -> None:
         self.app.push_screen(screen, then)  # type: ignore[attr-defined]
 
     def action_why_no_act(self) -> None:
@@ -223,10 +224,10 @@ class Acting:
         )
 
 
-def complaint(read: object, text: str) -> str:
+def complaint(read: Callable[[str], object], text: str) -> str:
     """What is wrong with a text that is to be read; empty where nothing is."""
     try:
-        read(text)  # type: ignore[operator]
+        read(text)
     except ValueError as error:
         return str(error)
     return ""
