@@ -35,6 +35,17 @@ def line_width(line: Line) -> int:
     return sum(cells(text) for text, _ in line)
 
 
+def clip_line(line: Line, width: int) -> Line:
+    """The beginning of a line, at most ``width`` cells of it."""
+    kept: list[Span] = []
+    for text, role in line:
+        if width <= 0:
+            break
+        kept.append((clip(text, width), role))
+        width -= cells(kept[-1][0])
+    return tuple(kept)
+
+
 def wrapped(text: str, width: int, role: str = "") -> list[Line]:
     """Clean, wrap and style a text as lines (newlines break lines); of a very long one its beginning."""
     body = "\n".join(clean(part) for part in text[:LONGEST].split("\n"))
@@ -45,8 +56,8 @@ def wrapped(text: str, width: int, role: str = "") -> list[Line]:
 
 
 def labelled(label: str, text: str, width: int, role: str = "", *, room: int) -> list[Line]:
-    """A text beside its label, wrapped within what the label's ``room`` cells leave of the width; never without a row."""
-    rows = wrapped(text, max(4, width - room), role) or [(("", ""),)]
+    """A text beside its label, wrapped within what the label's ``room`` cells leave of the width."""
+    rows = wrapped(text, max(4, width - room), role)
     return [((fit(label, room), "dim"), *rows[0]), *(((" " * room, ""), *row) for row in rows[1:])]
 
 

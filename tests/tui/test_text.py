@@ -74,6 +74,20 @@ def test_compact_numbers(value: float | None, shown: str) -> None:
     assert text.compact(value) == shown
 
 
+def test_a_line_is_clipped_by_cells_and_keeps_its_roles() -> None:
+    line: text.Line = (("ab", "bold"), ("漢字", "dim"), ("end", ""))
+    assert text.clip_line(line, 9) == line
+    assert text.clip_line(line, 6) == (("ab", "bold"), ("漢字", "dim"))
+    for width in range(10):
+        assert text.line_width(text.clip_line(line, width)) <= width
+
+
+def test_a_label_stands_before_the_first_row_alone() -> None:
+    rows = text.labelled("gold", "one two", 12, "bold", room=6)
+    assert rows == [(("gold  ", "dim"), ("one", "bold")), (("      ", ""), ("two", "bold"))]
+    assert len(text.labelled("gold", "", 12, room=6)) == 1
+
+
 def test_numbers_use_a_true_minus_sign() -> None:
     assert text.number(-1.5, 2, sign=True) == "−1.50"
     assert text.number(1.5, 2, sign=True) == "+1.50"

@@ -11,7 +11,7 @@ from grpo_tui.tui.glyphs import MODES, PHASE_SHORT, WATCHED
 from grpo_tui.tui.pace import evaluation, phase_share, run_left, step_left
 from grpo_tui.tui.panels.base import Panel
 from grpo_tui.tui.session import Watched
-from grpo_tui.tui.text import Line, Span, clean, clip, count, duration, line_width, memory
+from grpo_tui.tui.text import Line, Span, clean, clip, clip_line, count, duration, line_width, memory
 from grpo_tui.tui.view import RunView
 from grpo_tui.tui.widgets.charts import progress_bar
 
@@ -55,16 +55,11 @@ def spread(left: Line, right: Line, width: int) -> Line:
     gap = width - line_width(left) - line_width(right)
     if gap >= 1:
         return (*left, (" " * gap, ""), *right)
-    room, kept = width - line_width(right) - 1, []
+    room = width - line_width(right) - 1
     if room <= 0:
         return left
-    for text, role in left:
-        cut = clip(text, room)
-        kept.append((cut, role))
-        room -= line_width(((cut, role),))
-        if room <= 0:
-            break
-    return (*kept, (" " * (1 + max(0, room)), ""), *right)
+    kept = clip_line(left, room)
+    return (*kept, (" " * (1 + room - line_width(kept)), ""), *right)
 
 
 class PhaseBar(Panel, can_focus=False):

@@ -11,8 +11,8 @@ from grpo_tui.events.records import CompletionRecord, Phase
 from grpo_tui.events.state import PlayRecord
 from grpo_tui.tui.asking import why_waiting
 from grpo_tui.tui.glyphs import verdict_glyph
+from grpo_tui.tui.group_facts import judging
 from grpo_tui.tui.panels.base import Panel
-from grpo_tui.tui.panels.response import judging
 from grpo_tui.tui.playing import (
     form_of,
     in_progress,

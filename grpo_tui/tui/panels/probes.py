@@ -14,6 +14,7 @@ from grpo_tui.tui.probing import change_of, diff_lines, last_cost
 from grpo_tui.tui.text import (
     Line,
     clip,
+    clip_line,
     compact,
     duration,
     first_line,
@@ -187,7 +188,7 @@ def _answer(
         (clip(f"{reward}  {answer.num_tokens} tokens{ended}", max(0, width - LABEL - 14)), "dim"),
         (was, "warn"),
     )
-    lines: list[Line] = [(("", ""),), _cut(head, width)]
+    lines: list[Line] = [(("", ""),), clip_line(head, width)]
     if not answer.text and answer.num_tokens > 1:
         return [*lines, (("  the text of so old a reading is not kept in memory", "dim"),)]
     if before is None or not before.text or point is None:
@@ -200,16 +201,6 @@ def _answer(
     if answer.reason:
         lines += [(("  ", ""), *row) for row in wrapped(f"→ {answer.reason}", max(1, width - 2), "dim")]
     return lines
-
-
-def _cut(line: Line, width: int) -> Line:
-    found: list[tuple[str, str]] = []
-    left = width
-    for text, role in line:
-        part = clip(text, left) if left > 0 else ""
-        found.append((part, role))
-        left -= len(part)
-    return tuple(found)
 
 
 def _labelled(label: str, text: str, width: int, role: str) -> list[Line]:

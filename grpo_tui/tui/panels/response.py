@@ -9,17 +9,14 @@ from textual.geometry import Size
 
 from grpo_tui.events.records import CompletionRecord
 from grpo_tui.tui.glyphs import VERDICTS, verdict_glyph
+from grpo_tui.tui.group_facts import judging
 from grpo_tui.tui.panels.base import Panel
 from grpo_tui.tui.second_opinions import opinions_key, second_opinions
-from grpo_tui.tui.text import LONGEST, Line, clean, compact, count, fit, number, wrap, wrapped
+from grpo_tui.tui.text import LONGEST, Line, clean, compact, count, labelled, number, wrap, wrapped
 from grpo_tui.tui.view import RunView
 from rewards.base import Explanation, Score, Span
 
-
-def judging(completion: CompletionRecord) -> Score | None:
-    """The score whose verdict stands for the answer."""
-    scores = list(completion.scores.values())
-    return next((s for s in scores if s.verdict is completion.verdict), None)
+LABEL = 10
 
 
 def marked(text: str, explanation: Explanation | None, width: int) -> tuple[list[Line], int | None]:
@@ -162,9 +159,7 @@ class WhyPanel(Panel):
         lines = wrapped(score.explanation.sentence, width, f"{role} bold")
         said = [*second_opinions(view), *self._facts(completion, score), *_receipt(view, group.index)]
         for label, text, text_role in said:
-            rows = wrapped(text, max(4, width - 10), text_role) or [(("", ""),)]
-            lines.append(((fit(label, 10), "dim"), *rows[0]))
-            lines += [((" " * 10, ""), *row) for row in rows[1:]]
+            lines += labelled(label, text, width, text_role, room=LABEL)
         return lines, None
 
     def _facts(self, completion: CompletionRecord, score: Score) -> list[tuple[str, str, str]]:

@@ -12,9 +12,9 @@ from grpo_tui.events.records import Mode
 from grpo_tui.events.state import LogLine
 from grpo_tui.events.types import LoadingStage
 from grpo_tui.tui.glyphs import PHASE_SHORT, verdict_glyph
+from grpo_tui.tui.group_facts import judging
 from grpo_tui.tui.panels.base import Panel
 from grpo_tui.tui.panels.phase_bar import mode_span, step_label
-from grpo_tui.tui.panels.response import judging
 from grpo_tui.tui.text import Line, Span, clean, clip, clock, compact, duration, fit, line_width, wrapped
 from grpo_tui.tui.view import RunView
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from grpo_tui.tui.text import Line, clean, clip, fit, line_width, wrap
+from grpo_tui.tui.text import Line, clean, clip_line, fit, line_width, wrap
 
 LEAST_WIDTH, LEAST_HEIGHT = 36, 4
 """Cells of a tile: fewer columns rather than narrower ones; more rows than fit are scrolled to."""
@@ -56,12 +56,5 @@ def _column(tile: Tile, width: int, height: int) -> list[Line]:
 
 def _fitted(line: Line, width: int) -> Line:
     """The line at exactly this width."""
-    kept: list[tuple[str, str]] = []
-    room = width
-    for text, role in line:
-        cut = clip(text, room)
-        kept.append((cut, role))
-        room = width - line_width(tuple(kept))
-        if room <= 0:
-            break
-    return (*kept, (" " * max(0, room), ""))
+    kept = clip_line(line, width)
+    return (*kept, (" " * (width - line_width(kept)), ""))
