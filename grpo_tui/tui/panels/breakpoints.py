@@ -57,7 +57,11 @@ class BreakpointsPanel(Panel):
         if view.acts.refused:
             lines += wrapped(f"✖ {view.acts.refused}", width, "bad")[:2]
         if not lines:
-            why = "a recording stops nowhere" if view.session.read_only else "none yet: write one in the line below"
+            why = (
+                "a recording stops nowhere"
+                if view.session.read_only
+                else "none yet: write one in the line below"
+            )
             return [((why, "dim"),)], None
         self.row = max(0, min(self.row, len(rows) - 1))
         return lines, self.row if rows else None
