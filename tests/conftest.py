@@ -10,10 +10,9 @@ os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 os.environ["XDG_CONFIG_HOME"] = "/nonexistent"
 
 import torch
+from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)
-
-from hypothesis import HealthCheck, settings
 
 # How long an example takes is the machine's affair: on a fresh clone the first text draws a table of all Unicode.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
