@@ -12,6 +12,11 @@ from contextlib import contextmanager
 from types import FrameType
 
 
+AGAIN = 0.2
+"""Seconds after which the alarm rings once more: Python drops what is raised inside a ``__del__`` or a hook of the garbage
+collector, and a block whose only alarm fell there would never end."""
+
+
 class OutOfPatience(BaseException):
     """The step took too long. No :class:`Exception`, so that no library takes it for a failure of its own."""
 
@@ -27,11 +32,20 @@ def limited(seconds: float) -> Iterator[None]:
 
     Processor time, not the clock: what sympy gets done must not depend on what else the machine does.
     """
-    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_PROF, seconds, AGAIN)
     try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
+        try:
+            yield
+        finally:
+            _silence()
+    except OutOfPatience:
+        # It may have rung inside the line above, which then did nothing.
+        _silence()
+        raise
+
+
+def _silence() -> None:
+    signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _ring(_number: int, _frame: FrameType | None) -> None:

@@ -36,7 +36,6 @@ MEANT = {
     "a adds": "break.add",
     "a looks": "update.after",
     "a types": "probes.add",
-    "a writes": "break.add",
     "c keeps": "verdicts.keep",
     "d deletes": "break.remove",
     "e takes": "probes.held_out",
