@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-
 AGAIN = 0.2
 """Seconds after which the alarm rings once more: Python drops what is raised inside a ``__del__`` or a hook of the garbage
 collector, and a block whose only alarm fell there would never end."""
