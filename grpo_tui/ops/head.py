@@ -10,15 +10,16 @@ from torch.nn.functional import linear
 
 from grpo_tui.ops.logprobs import raised
 
-CHUNK_ELEMENTS = 1 << 23
-"""Logits handled at a time, in elements: 32 MB in float32."""
+CHUNK_ELEMENTS = 7 << 20
+"""Logits handled at a time, in elements: 29 MB in float32. What is larger than 32 MB, glibc maps anew every time."""
 _VERY_SMALL = -1e30
 
 
 class _HeadLogprobs(torch.autograd.Function):
     """Log-prob of each token and entropy of each distribution, from hidden states; no logits are kept.
 
-    Backward computes each chunk's logits once more: ∂ℓ/∂z = (onehot − p) / temperature, then through the frozen head.
+    ∂ℓ/∂h = (W[token] − Σ p W) / temperature is worked out on the way, while the logits are there, so that backward has one
+    number a token to multiply by.
     """
 
     @staticmethod
@@ -32,40 +33,39 @@ class _HeadLogprobs(torch.autograd.Function):
         rows: int,
         with_entropy: bool,
     ) -> tuple[Tensor, Tensor]:
-        logprobs, entropies, normalisers = [], [], []
+        logprobs, entropies = [], []
+        slopes_N_D = torch.empty_like(hidden_N_D) if ctx.needs_input_grad[0] else None
         for start in range(0, max(1, hidden_N_D.shape[0]), rows):
             part = slice(start, start + rows)
-            z = _scaled_logits(hidden_N_D[part], weight_V_D, bias_V, temperature)
-            highest = z.amax(-1, keepdim=True)
-            chosen = z.gather(-1, tokens_N[part, None]).squeeze(-1)
-            weights = (z - highest).exp_()
-            total = weights.sum(-1)
-            normaliser = highest.squeeze(-1) + total.log()
-            logprobs.append(chosen - normaliser)
-            normalisers.append(normaliser)
+            below = raised(linear(hidden_N_D[part], weight_V_D, bias_V))
+            if temperature != 1.0:
+                below.div_(temperature)
+            below.sub_(below.amax(-1, keepdim=True))
+            chosen = below.gather(-1, tokens_N[part, None]).squeeze(-1)
+            p = below.exp() if with_entropy else below.exp_()
+            total = p.sum(-1)
+            logprobs.append(chosen - total.log())
             if with_entropy:
-                # H = lse − Σ p z; forbidden tokens (z = −∞) count nothing, so they may as well be very small.
-                mean = torch.linalg.vecdot(weights, z.clamp_(min=_VERY_SMALL)) / total
-                entropies.append(normaliser - mean)
-        ctx.save_for_backward(hidden_N_D, weight_V_D, bias_V, tokens_N, torch.cat(normalisers))
-        ctx.temperature, ctx.rows = temperature, rows
-        entropy = torch.cat(entropies if with_entropy else [torch.zeros_like(n) for n in normalisers])
+                # H = log Σ exp(z) − Σ p z; forbidden tokens (z = −∞) count nothing, so they may as well be very small.
+                mean = torch.linalg.vecdot(p, below.clamp_(min=_VERY_SMALL)) / total
+                entropies.append(total.log() - mean)
+            if slopes_N_D is not None:
+                # The token's 1 comes before p is rounded to the weights' dtype: near certainty 1 − p is what counts.
+                p.div_(-total[:, None])
+                p.scatter_add_(-1, tokens_N[part, None], torch.ones_like(p[:, :1]))
+                slopes_N_D[part] = p.to(weight_V_D.dtype) @ weight_V_D
+        ctx.save_for_backward(slopes_N_D)
+        ctx.temperature = temperature
+        logprob = torch.cat(logprobs)
+        entropy = torch.cat(entropies) if with_entropy else torch.zeros_like(logprob)
         ctx.mark_non_differentiable(entropy)
-        return torch.cat(logprobs), entropy
+        return logprob, entropy
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        grad_N = grads[0]
-        hidden_N_D, weight_V_D, bias_V, tokens_N, normalisers_N = ctx.saved_tensors
-        grad_hidden = torch.empty_like(hidden_N_D)
-        for start in range(0, hidden_N_D.shape[0], ctx.rows):
-            part = slice(start, start + ctx.rows)
-            z = _scaled_logits(hidden_N_D[part], weight_V_D, bias_V, ctx.temperature)
-            scale = grad_N[part, None] / ctx.temperature
-            p = (z - normalisers_N[part, None]).exp_().mul_(-scale)
-            p.scatter_add_(-1, tokens_N[part, None], scale)
-            grad_hidden[part] = p.to(weight_V_D.dtype) @ weight_V_D
-        return grad_hidden, None, None, None, None, None, None
+        (slopes_N_D,) = ctx.saved_tensors
+        grad = (slopes_N_D * (grads[0][:, None] / ctx.temperature)).to(slopes_N_D.dtype)
+        return grad, None, None, None, None, None, None
 
 
 def head_logprobs(
@@ -96,7 +96,3 @@ def head_logprobs(
     )
     return found
 
-
-def _scaled_logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, temperature: float) -> Tensor:
-    logits = raised(linear(hidden, weight, bias))
-    return logits / temperature if temperature != 1.0 else logits
