@@ -2,7 +2,8 @@
 
 A decoded position multiplies a handful of rows by every weight of the model, so its time is that of reading the weights
 once, plus a fixed price for each call. Both are brought down here: a CPU reads a matrix in oneDNN's own blocked layout
-about twice as fast as row by row, and q, k and v, or gate and up, are one call with the adapter's A as further columns.
+about twice as fast as row by row, and q, k and v, or gate and up, are one call with the adapter's B as further columns:
+``[W B] · [x; A x]``. A sum of ``W x`` and ``B (A x)`` would read and write the large product twice.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def can_pack(dtype: torch.dtype) -> bool:
 
 
 class Matrix:
-    """``x ↦ x Wᵀ (+ y)`` with W laid out for the processor, where it can be."""
+    """``x ↦ x Wᵀ`` with W laid out for the processor, where it can be."""
 
     def __init__(self, weight_O_I: Tensor, *, num_rows: int, packs: bool) -> None:
         """Lay the weight out.
@@ -54,16 +55,9 @@ class Matrix:
         product: Tensor = torch.ops.mkldnn._linear_pointwise(x_N_I, self._weight, bias_O, "none", [], "")
         return product
 
-    def added_to(self, y_N_O: Tensor, x_N_I: Tensor) -> Tensor:
-        """The product and y, ``N_O``."""
-        if not self._packs:
-            return torch.addmm(y_N_O, x_N_I, self._weight.t())
-        total: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x_N_I, y_N_O, self._weight, None, "add")
-        return total
-
 
 class Joined:
-    """Linear layers that read the same input, with their adapters, as one product (and one more for the adapters' B)."""
+    """Linear layers that read the same input, with their adapters, as one product (and a small one for the adapters' A)."""
 
     def __init__(
         self, names: Sequence[str], layers: Sequence[tuple[nn.Linear, Any]], *, folds: bool, packs: bool
@@ -103,18 +97,16 @@ class Joined:
             _folded(plain, source) if self._folds and source is not None else plain.weight
             for plain, source in self._layers
         ]
-        if not self._folds:
-            weights += [_a(source) for source in adapted]
         whole = (
             torch.cat([weight.detach() for weight in weights]) if len(weights) > 1 else weights[0].detach()
         )
-        self._matrix = Matrix(whole, num_rows=num_rows, packs=self._packs)
         if adapted and not self._folds:
-            self._adapter = Matrix(self._all_b(), num_rows=num_rows, packs=self._packs)
+            whole = torch.cat((whole, self._all_b()), dim=1)
+            all_a = torch.cat([_a(source) for source in adapted])
+            self._adapter = Matrix(all_a, num_rows=num_rows, packs=self._packs)
+        self._matrix = Matrix(whole, num_rows=num_rows, packs=self._packs)
         if any(plain.bias is not None for plain, _ in self._layers):
-            ranks = whole.shape[0] - self._width
-            biases = [_bias_of(plain) for plain, _ in self._layers]
-            self._bias = torch.cat([*biases, whole.new_zeros(ranks)])
+            self._bias = torch.cat([_bias_of(plain) for plain, _ in self._layers])
 
     def release(self) -> None:
         """Let the copies of the weights go until the next :meth:`refresh`."""
@@ -150,10 +142,9 @@ class Joined:
     def whole(self, x_N_I: Tensor) -> Tensor:
         """The products of all layers side by side, ``N_ΣO``."""
         assert self._matrix is not None
-        y = self._matrix(x_N_I, self._bias)
-        if self._adapter is None:
-            return y
-        return self._adapter.added_to(y[:, : self._width], y[:, self._width :])
+        if self._adapter is not None:
+            x_N_I = torch.cat((x_N_I, self._adapter(x_N_I)), dim=1)
+        return self._matrix(x_N_I, self._bias)
 
 
 class Part(nn.Module):

@@ -34,12 +34,14 @@ class _HeadLogprobs(torch.autograd.Function):
         with_entropy: bool,
     ) -> tuple[Tensor, Tensor]:
         logprobs, entropies = [], []
+        room: Tensor | None = None
         slopes_N_D = torch.empty_like(hidden_N_D) if ctx.needs_input_grad[0] else None
         for start in range(0, max(1, hidden_N_D.shape[0]), rows):
             part = slice(start, start + rows)
-            below = raised(linear(hidden_N_D[part], weight_V_D, bias_V))
-            if temperature != 1.0:
-                below.div_(temperature)
+            logits = linear(hidden_N_D[part], weight_V_D, bias_V)
+            # One room for all chunks: new pages for so much cost more than the sums over them.
+            room = _raised_into(room, logits)
+            below = room.div_(temperature) if temperature != 1.0 else room
             below.sub_(below.amax(-1, keepdim=True))
             chosen = below.gather(-1, tokens_N[part, None]).squeeze(-1)
             p = below.exp() if with_entropy else below.exp_()
@@ -53,7 +55,7 @@ class _HeadLogprobs(torch.autograd.Function):
                 # The token's 1 comes before p is rounded to the weights' dtype: near certainty 1 − p is what counts.
                 p.div_(-total[:, None])
                 p.scatter_add_(-1, tokens_N[part, None], torch.ones_like(p[:, :1]))
-                slopes_N_D[part] = p.to(weight_V_D.dtype) @ weight_V_D
+                slopes_N_D[part] = logits.copy_(p) @ weight_V_D
         ctx.save_for_backward(slopes_N_D)
         ctx.temperature = temperature
         logprob = torch.cat(logprobs)
@@ -96,3 +98,7 @@ def head_logprobs(
     )
     return found
 
+
+def _raised_into(room: Tensor | None, logits: Tensor) -> Tensor:
+    """The logits in float32, or float64 where they are that, in memory that was used before if it is of their shape."""
+    return raised(logits) if room is None or room.shape != logits.shape else room.copy_(logits)
