@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.dom import DOMNode
+from textual.events import Event, Key, MouseDown, MouseScrollDown, MouseScrollUp, Paste
 from textual.screen import Screen
+from textual.timer import Timer
 
 from grpo_tui.config.schema import RunConfig
 from grpo_tui.events.commands import Command, Pause, Request, Resume, Retry, StepOnce, StepPhase
+from grpo_tui.events.records import Mode
 from grpo_tui.preferences.values import Preferences
 from grpo_tui.tui import travelling
 from grpo_tui.tui.action import Action, bindings, key_of
@@ -35,6 +38,7 @@ from grpo_tui.tui.leaving import Leaving
 from grpo_tui.tui.loop_lag import LoopLag
 from grpo_tui.tui.palette import palette_commands
 from grpo_tui.tui.remembering import Remembering
+from grpo_tui.tui.rhythm import TICK, Rhythm
 from grpo_tui.tui.rooms import LIVE, ROOM_ACTIONS, ROOMS, open_room
 from grpo_tui.tui.screens.looking import Looking
 from grpo_tui.tui.screens.room import RoomScreen
@@ -55,7 +59,8 @@ if TYPE_CHECKING:
     from grpo_tui.tui.session import Session
     from grpo_tui.tui.view import RunView
 
-TICK = 0.1
+KEYS_SECONDS = 1.0
+"""While training runs, the keys on offer follow it this often."""
 
 
 class GrpoApp(App[int]):
@@ -90,6 +95,7 @@ class GrpoApp(App[int]):
         capture: OutputCapture | None = None,
         now: Callable[[], float] = time.time,
         warm_up: bool = False,
+        spares_training: bool = False,
     ) -> None:
         super().__init__()
         self.animation_level = "none"
@@ -113,9 +119,13 @@ class GrpoApp(App[int]):
         self.travelling = Travelling(self)
         self.remembering = Remembering(self)
         self.handing_out = HandingOut(self)
+        self.rhythm = Rhythm(spares=spares_training)
+        self._next_tick: Timer | None = None
+        self._tick_at = 0.0
         self.lag = LoopLag()
         self._lag_shown = False
-        self._bindings_key: tuple[object, ...] = ()
+        self._keys: tuple[tuple[object, ...], tuple[object, ...]] = ((), ())
+        self._keys_at = 0.0
 
     # --- start -------------------------------------------------------------------------------------------
 
@@ -124,9 +134,7 @@ class GrpoApp(App[int]):
         if self.capture is not None and self.capture.streams is not None:
             sys.stdout, sys.stderr = self.capture.streams
         self.remembering.begin()
-        self.set_interval(TICK, self._tick)
-        self.set_interval(1.0, self._show_lag)
-        self.lag.start(asyncio.get_running_loop())
+        self._tick_in(TICK)
         self.open_first()
         self.call_after_refresh(self._painted)
 
@@ -136,14 +144,18 @@ class GrpoApp(App[int]):
         if self._viewed is not None:
             self._viewed.close()
 
-    def _show_lag(self) -> None:
-        if self.view is not None:
-            self.view.debug = self.lag.text if self._lag_shown else ""
-
     def action_toggle_lag(self) -> None:
         """Show in the header how late the event loop is, or no more."""
         self._lag_shown = not self._lag_shown
+        if self._lag_shown:
+            self.lag.start(asyncio.get_running_loop())
+        else:
+            self.lag.stop()
         self._show_lag()
+
+    def _show_lag(self) -> None:
+        if self.view is not None:
+            self.view.debug = self.lag.text if self._lag_shown else ""
 
     def open_first(self) -> None:
         """Open the Welcome room, or the run that the command line named."""
@@ -234,15 +246,37 @@ class GrpoApp(App[int]):
 
     # --- the tick ----------------------------------------------------------------------------------------
 
+    def _tick_in(self, seconds: float) -> None:
+        if self._next_tick is not None:
+            self._next_tick.stop()
+        self._tick_at = time.monotonic() + seconds
+        self._next_tick = self.set_timer(seconds, self._tick)
+
     def _tick(self) -> None:
+        more = self._look()
+        view = self.view
+        wait = self.rhythm.next_wait(trains=view is not None and view.state.mode is Mode.RUNNING)
+        self._tick_in(0.01 if more else wait)
+
+    def _look(self) -> bool:
+        """Take over what the engine said, and show it; True where there is more of it."""
         view = self.view
         if view is None or not self.screen_stack:  # the last tick can come after the last screen
-            return
+            return False
         self._take_output(view)
-        if view.pump():
-            self.set_timer(0.01, self._tick)
+        more = view.pump()
+        self._show_lag()
         self.sync()
         self.leaving.watch()
+        return more
+
+    async def on_event(self, event: Event) -> None:
+        """Keep the usual rhythm while somebody is there."""
+        if isinstance(event, (Key, MouseDown, MouseScrollDown, MouseScrollUp, Paste)):
+            self.rhythm.touch()
+            if self._tick_at > time.monotonic() + TICK:
+                self._tick_in(TICK)
+        await super().on_event(event)
 
     def sync(self) -> None:
         """Bring the screen on top, and the key bar, up to date."""
@@ -257,24 +291,36 @@ class GrpoApp(App[int]):
         # A screen that is being taken down is not displayed any more, and its widgets go before it does.
         if update is not None and screen.is_mounted and screen.display:
             update()
-        key = (
+        self._refresh_keys(view)
+
+    def _refresh_keys(self, view: RunView) -> None:
+        """Offer the keys that do something now.
+
+        What a person did is followed at once. What training changes, several times a step, waits while it runs: to ask
+        every binding of every widget takes as long as to paint the screen.
+        """
+        by_person = (
             view.state.mode,
             view.watched,
             view.request,
             view.is_live,
             view.over,
-            bool(view.state.history),
-            view.detail is not None and bool(view.detail.groups),
             self._failure_shown(),
             view.state.branch,
-            view.state.last_step,
             view.cursor.step,
             view.acts.version,
+        )
+        by_training = (
+            bool(view.state.history),
+            view.detail is not None and bool(view.detail.groups),
+            view.state.last_step,
             view.acts.can_undo,
             view.acts.why_not,
         )
-        if key != self._bindings_key:
-            self._bindings_key = key
+        now = time.monotonic()
+        runs = view.state.mode is Mode.RUNNING and now - self._keys_at < KEYS_SECONDS
+        if by_person != self._keys[0] or (by_training != self._keys[1] and not runs):
+            self._keys, self._keys_at = (by_person, by_training), now
             self.refresh_bindings()
 
     def _take_output(self, view: RunView) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from grpo_tui.config.schema import RunConfig
 from grpo_tui.events.commands import Request, Stop
+from grpo_tui.events.records import Mode
 from grpo_tui.preferences.values import Preferences
 from grpo_tui.tui.app import GrpoApp
 from grpo_tui.tui.capture import OutputCapture
@@ -27,6 +29,16 @@ HANGUP_CODE, TERMINATE_CODE = 129, 143
 
 class LaunchedApp(GrpoApp):
     """The app in a real terminal: it obeys signals."""
+
+    _loading = False
+
+    def sync(self) -> None:
+        """Also take what was loaded from the garbage collector's rounds: each would hold up screen and training for 0.2 s."""
+        super().sync()
+        loading = self.view is not None and self.view.state.mode is Mode.LOADING
+        if self._loading and not loading:
+            gc.freeze()
+        self._loading = loading
 
     def on_load(self) -> None:
         """Stop, save and leave when told to from outside."""
@@ -87,6 +99,7 @@ def launch(
             requests=requests,
             capture=capture,
             warm_up=recording is None,
+            spares_training=recording is None,
         )
         status = app.run()
         app.remembering.flush()

@@ -10,7 +10,7 @@ import time
 import tomllib
 from bisect import bisect_left
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -99,6 +99,7 @@ class RunView:
         self.state = RunState()
         self.cursor = Cursor()
         self.sort = SORTS[0]
+        self._sorted: tuple[object, str, list[GroupRecord]] = (None, "", [])
         self.request: Request | None = None
         self.gauge: Progress | None = None
         self.output: deque[LogLine] = deque(maxlen=OUTPUT_LINES)
@@ -346,12 +347,13 @@ class RunView:
     def groups(self) -> list[GroupRecord]:
         """Groups of the step looked at, in the order of the list."""
         detail = self.detail
-        groups = list(detail.groups) if detail is not None else []
-        if self.sort == "signal":
-            groups.sort(key=lambda g: (-(g.reward_std or 0.0), g.index))
-        elif self.sort == "reward":
-            groups.sort(key=lambda g: (-(g.reward_mean or 0.0), g.index))
-        return groups
+        if detail is not self._sorted[0] or self.sort != self._sorted[1]:
+            self._sorted = (
+                detail,
+                self.sort,
+                in_order(detail.groups if detail is not None else (), self.sort),
+            )
+        return list(self._sorted[2])
 
     def row_of(self, groups: list[GroupRecord]) -> int | None:
         """Row of the selected group."""
@@ -567,3 +569,12 @@ def _prompts_per_step(config_toml: str) -> int:
         return int(tomllib.loads(config_toml)["sampling"]["prompts_per_step"])
     except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError):
         return 0
+
+
+def in_order(groups: Sequence[GroupRecord], sort: str) -> list[GroupRecord]:
+    """The groups as one of :data:`SORTS` wants them."""
+    if sort == "signal":
+        return sorted(groups, key=lambda group: (-(group.reward_std or 0.0), group.index))
+    if sort == "reward":
+        return sorted(groups, key=lambda group: (-(group.reward_mean or 0.0), group.index))
+    return list(groups)

@@ -7,6 +7,7 @@ text of a model can be mistaken for any, and comparing old with new lines is che
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -107,17 +108,29 @@ class LinesView(ScrollView, can_focus=True):
         old, old_cursor = self._lines, self._cursor
         self._lines, self._cursor = list(lines), cursor
         if len(old) != len(self._lines):
-            width = self.scrollable_content_region.width
-            self.virtual_size = Size(width, len(self._lines))
-            self.refresh()
-        else:
-            changed = {y for y, line in enumerate(self._lines) if line != old[y]}
-            if cursor != old_cursor:
-                changed |= {y for y in (cursor, old_cursor) if y is not None}
-            for y in changed:
-                self.refresh_line(y)
+            self._set_height(len(self._lines))
+        changed = {y for y, (was, now) in enumerate(zip_longest(old, self._lines)) if was != now}
+        if cursor != old_cursor:
+            changed |= {y for y in (cursor, old_cursor) if y is not None}
+        for y in changed:
+            self.refresh_line(y)
         if cursor is not None and cursor != old_cursor:
             self.reveal(cursor)
+
+    def _set_height(self, num_lines: int) -> None:
+        """Have room for so many lines. Only a scrollbar that comes or goes lays the screen out anew, which paints all of it."""
+        width, height = self.scrollable_content_region.size
+        size = Size(width, num_lines)
+        needs_bar = self.styles.overflow_y == "auto" and num_lines > height
+        if height <= 0 or needs_bar != self.show_vertical_scrollbar:
+            self.virtual_size = size
+            self.refresh()
+            return
+        self.set_reactive(ScrollView.virtual_size, size)
+        if self.show_vertical_scrollbar:
+            self.vertical_scrollbar.window_virtual_size = num_lines
+        if self.scroll_offset.y > self.max_scroll_y:
+            self.scroll_to(y=self.max_scroll_y, animate=False, force=True)
 
     def reveal(self, row: int, margin: int = 0) -> None:
         """Scroll so that a row can be seen."""
