@@ -116,7 +116,7 @@ def train_in_app(cwd: Path, name: str, arguments: Sequence[str]) -> list[StepMet
     try:
         terminal.wait_for(lambda text: "PAUSED" in text, 180)
         terminal.send(" ")
-        terminal.wait_for(lambda text: re.search(r"FINISHED|DONE", text), 900)
+        terminal.swallow_until(b"FINISHED", b"DONE", timeout=900)
     finally:
         terminal.close()
     with RunReader(cwd / name) as reader:
@@ -137,7 +137,7 @@ def main() -> None:
     """Measure all and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keys", type=int, default=120)
-    parser.add_argument("--steps", type=int, default=15)
+    parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument(
         "--model", default="", help="another model than the bundled one: an id, a folder, a .gguf file"

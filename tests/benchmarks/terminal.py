@@ -68,6 +68,19 @@ class Terminal:
             self._read(min(left, 0.5))
         return time.perf_counter() - started
 
+    def swallow_until(self, *words: bytes, timeout: float) -> None:
+        """Take what comes without drawing it, until one of the words does: pyte's drawing costs more than the program's.
+
+        Raises:
+            TimeoutError: none came.
+        """
+        end, kept = time.perf_counter() + timeout, b""
+        while not any(word in kept for word in words):
+            if time.perf_counter() > end:
+                raise TimeoutError(f"none of {words} within {timeout:.0f} s")
+            if select.select([self._master], [], [], 0.5)[0]:
+                kept = kept[-64:] + os.read(self._master, 1 << 16)
+
     def idle(self, seconds: float) -> None:
         """Go on reading for a while."""
         end = time.perf_counter() + seconds
