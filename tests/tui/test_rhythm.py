@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
+from grpo_tui.events.records import Mode
+from grpo_tui.tui.app import KEYS_SECONDS
 from grpo_tui.tui.rhythm import LIVELY_SECONDS, LONGEST, SHARE, TICK, Rhythm
 from tests.support.apps import stage
 from tests.support.builders import ScriptedRun
@@ -62,3 +64,31 @@ async def test_a_key_ends_a_long_wait() -> None:
         waiting = app._tick_at
         await on.pilot.press("j")
         assert app._tick_at < waiting - 50
+
+
+async def test_while_training_runs_the_keys_on_offer_follow_it_once_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Seen to fail with: every change followed at once; what a person did made to wait."""
+    script = ScriptedRun()
+    async with stage([*script.whole(2), script.ready(Mode.RUNNING, "")], script=script) as on:
+        app, now = on.app, [1000.0]
+        monkeypatch.setattr("grpo_tui.tui.app.time.monotonic", lambda: now[0])
+        asked: list[float] = []
+        monkeypatch.setattr(app, "refresh_bindings", lambda: asked.append(now[0]))
+        app._keys_at = now[0]
+        history = on.view.state.history
+        for done in (1, 2, 1):
+            on.view.state = replace(on.view.state, history=history[:done])
+            app.sync()
+            now[0] += 0.1
+        assert not asked
+        on.view.cursor = replace(on.view.cursor, step=1)
+        app.sync()
+        assert len(asked) == 1
+        on.view.state = replace(on.view.state, history=history)
+        app.sync()
+        assert len(asked) == 1
+        now[0] += KEYS_SECONDS
+        app.sync()
+        assert len(asked) == 2
