@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Protocol, TypeVar
 
@@ -10,7 +11,7 @@ from grpo_tui.events import settings
 from grpo_tui.events.lines import common_step, holder
 from grpo_tui.events.records import BranchRecord, Mode
 from grpo_tui.events.state import LeftSteps, RunState, logged
-from grpo_tui.events.types import BranchStarted, RunStarted, SettingsChanged, WentTo
+from grpo_tui.events.types import ActTaken, BranchStarted, RunStarted, SettingsChanged, WentTo
 
 
 def _stand_at(state: RunState, branch: int, step: int) -> RunState:
@@ -26,6 +27,11 @@ def _stand_at(state: RunState, branch: int, step: int) -> RunState:
     )
     changes = [*state.settings_changes, *(c for one in left_behind for c in one.settings_changes)]
     here, elsewhere = settings.divide(tree, branch, step, changes)
+    # Acts on a step that was not finished are gone with it: it is taken again without them.
+    finished = tuple(act for act in state.acts if act.step <= state.last_step)
+    acts, left_acts = _share(
+        state, branch, step, _by_step(finished), [_by_step(one.acts) for one in left_behind]
+    )
     left_changes: dict[int, tuple[SettingsChanged, ...]] = {}
     for change in elsewhere:
         left_changes[change.branch] = (*left_changes.get(change.branch, ()), change)
@@ -35,8 +41,9 @@ def _stand_at(state: RunState, branch: int, step: int) -> RunState:
             evals=left_evals.get(other, ()),
             checkpoints=left_saved.get(other, ()),
             settings_changes=left_changes.get(other, ()),
+            acts=_flat(left_acts.get(other, ())),
         )
-        for other in sorted({*left_history, *left_evals, *left_saved, *left_changes})
+        for other in sorted({*left_history, *left_evals, *left_saved, *left_changes, *left_acts})
     }
     return replace(
         state,
@@ -46,8 +53,28 @@ def _stand_at(state: RunState, branch: int, step: int) -> RunState:
         checkpoints=saved,
         recent=tuple(d for d in state.recent if d.step <= shared),
         settings_changes=here,
+        acts=_flat(acts),
         left=MappingProxyType(left),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _ActsOfStep:
+    """All acts on one step, oldest first."""
+
+    step: int
+    acts: tuple[ActTaken, ...]
+
+
+def _by_step(acts: Iterable[ActTaken]) -> tuple[_ActsOfStep, ...]:
+    of_step: dict[int, list[ActTaken]] = {}
+    for act in acts:
+        of_step.setdefault(act.step, []).append(act)
+    return tuple(_ActsOfStep(step, tuple(found)) for step, found in sorted(of_step.items()))
+
+
+def _flat(bundles: Iterable[_ActsOfStep]) -> tuple[ActTaken, ...]:
+    return tuple(act for bundle in bundles for act in bundle.acts)
 
 
 class _OfStep(Protocol):

@@ -95,6 +95,7 @@ class LeftSteps:
     evals: tuple[EvalRecord, ...] = ()
     checkpoints: tuple[CheckpointSaved, ...] = ()
     settings_changes: tuple[SettingsChanged, ...] = ()
+    acts: tuple[ActTaken, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

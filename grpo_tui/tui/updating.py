@@ -51,6 +51,8 @@ class UpdateDesk:
     marked: tuple[LossChoice, ...] = FIRST_TWINS
     probes: int = 0
     asked: Request | None = None
+    asked_at: tuple[int, int] = (0, 0)
+    """Where the run stood then, as :func:`_place` tells it."""
     answered_by: object = None
     """What the page showed when it was asked: another one is the answer."""
     last_line: LogLine | None = None
@@ -119,7 +121,7 @@ def compute(view: RunView) -> bool:
     request = request_for(view, desk.page)
     desk.answered_by = shown(view, desk.page)
     desk.last_line = view.state.log[-1] if view.state.log else None
-    desk.asked = request
+    desk.asked, desk.asked_at = request, _place(view)
     return view.ask(request)
 
 
@@ -129,9 +131,17 @@ def waiting(view: RunView) -> Request | None:
     asked = desk.asked
     if asked is None or view.over:
         return None
-    if shown(view, _KINDS[type(asked)]) is not desk.answered_by or refused(view):
+    answered = shown(view, _KINDS[type(asked)]) is not desk.answered_by
+    if answered or desk.asked_at != _place(view):
+        # Forgotten for good: once the run goes elsewhere, the answer goes, which must not look as before it came.
+        desk.asked = None
         return None
-    return asked
+    return None if refused(view) else asked
+
+
+def _place(view: RunView) -> tuple[int, int]:
+    """The end of which step of which line the run stands at."""
+    return view.state.branch, view.state.last_step
 
 
 def refused(view: RunView) -> str:

@@ -9,6 +9,8 @@ from grpo_tui.events.fold import reduce
 from grpo_tui.events.records import Mode, Phase
 from grpo_tui.events.state import LOG_LINES, RECENT_STEPS, RunState
 from grpo_tui.events.types import (
+    ActTaken,
+    BranchStarted,
     Event,
     GroupSampled,
     ModeChanged,
@@ -19,6 +21,7 @@ from grpo_tui.events.types import (
     StepFinished,
     StepStarted,
     TrainerFailed,
+    WentTo,
 )
 from rewards.base import Verdict
 from tests.events.builders import (
@@ -219,3 +222,29 @@ def test_the_log_is_bounded() -> None:
     )
     assert len(state.log) == LOG_LINES
     assert (state.log[-1].message, state.log[-1].level) == (str(LOG_LINES + 4), "warning")
+
+
+def test_acts_stay_with_the_line_on_which_they_were_taken() -> None:
+    """Seen to fail with: an act of a step that was undone shown on the step taken in its place."""
+    first, second = acted(2, "verdict"), acted(2, "exclude")
+    state = fold([*opening(), finished(1), first, second, finished(2), acted(3, "reroll")])
+    assert [act.act for act in state.acts] == ["verdict", "exclude", "reroll"]
+    back = reduce(state, gone(1))
+    assert not back.acts
+    assert reduce(back, gone(2)).acts == (first, second)
+    other = reduce(back, BranchStarted(time=0.0, branch=1, parent=0, fork_step=1))
+    other = reduce(reduce(other, acted(2, "reward")), finished(2))
+    assert [act.act for act in other.acts] == ["reward"]
+    assert reduce(other, gone(2)).acts == (first, second)
+
+
+def acted(step: int, act: str) -> ActTaken:
+    return ActTaken(time=0.0, step=step, act=act, group=0, completion=1, sentence="changed")
+
+
+def finished(step: int) -> StepFinished:
+    return StepFinished(time=0.0, metrics=metrics(step))
+
+
+def gone(step: int) -> WentTo:
+    return WentTo(time=0.0, step=step, branch=0, state_hash="0" * 64, how="go to", from_step=2)

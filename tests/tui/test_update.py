@@ -29,6 +29,7 @@ from grpo_tui.events.types import (
     StepStarted,
     TwinComputed,
     UpdateChosen,
+    WentTo,
     WhatIfComputed,
 )
 from grpo_tui.events.update_records import LossChoice
@@ -367,3 +368,17 @@ async def test_pictures(page: str, size: tuple[int, int], tmp_path: Path) -> Non
     async with room(page, *told().values(), size=size) as it:
         name = f"update-{page.lower()}-{size[0]}x{size[1]}"
         check(name, it.app.export_screenshot(title="grpo-tui"), tmp_path)
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_going_back_ends_the_waiting(answered: bool) -> None:
+    """Seen to fail with: a receipt that came and went with its step awaited for ever."""
+    async with room("Receipt") as it:
+        await it.press("g")
+        if answered:
+            await tell(it, told()["Receipt"])
+        back = WentTo(time=T0, step=STEP - 2, branch=0, state_hash="0" * 64, how="undo", from_step=STEP - 1)
+        await tell(it, back)
+        assert "computing…" not in text(it)
+        await it.press("g")
+        assert it.session.commands[-1] == MakeReceipt(STEP - 2)
