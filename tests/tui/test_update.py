@@ -382,3 +382,18 @@ async def test_going_back_ends_the_waiting(answered: bool) -> None:
         assert "computing…" not in text(it)
         await it.press("g")
         assert it.session.commands[-1] == MakeReceipt(STEP - 2)
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)])
+async def test_arrows_and_end_move_the_row_as_j_does(size: tuple[int, int]) -> None:
+    """Seen to fail with: a page longer than the screen, which scrolled and left the row where it was."""
+    async with room("What-if", told()["What-if"], size=size) as it:
+        it.app.screen.query_one("#sheet", Panel).focus()
+        first = selected(it)
+        await it.press("down")
+        second = selected(it)
+        await it.press("up", "j")
+        assert selected(it) == second != first
+        await it.press("end")
+        await it.press("home")
+        assert selected(it) == first

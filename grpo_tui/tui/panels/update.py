@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
+from textual.binding import BindingType
 from textual.geometry import Size
 
 from grpo_tui.events.records import CompletionRecord
@@ -35,6 +37,7 @@ from grpo_tui.tui.updating import (
     why_not,
 )
 from grpo_tui.tui.view import RunView
+from grpo_tui.tui.widgets.lines import list_keys
 
 WHAT = {
     "Preview": "The real gradient and step that this update would take, before anything is applied.",
@@ -521,6 +524,7 @@ class PageTabs(Panel):
 class UpdateSheet(Panel):
     """The page."""
 
+    BINDINGS: ClassVar[list[BindingType]] = list_keys("move_row")
     TITLE = "Update"
     HELP = "What an update will do, would do, and did. ←/→ goes through the pages, g computes the one shown."
 
