@@ -100,5 +100,7 @@ def head_logprobs(
 
 
 def _raised_into(room: Tensor | None, logits: Tensor) -> Tensor:
-    """The logits in float32, or float64 where they are that, in memory that was used before if it is of their shape."""
-    return raised(logits) if room is None or room.shape != logits.shape else room.copy_(logits)
+    """The logits in float32, or float64 where they are that: in memory that was used before, if they need other memory at all."""
+    if room is None or room.shape != logits.shape or room.dtype is logits.dtype:
+        return raised(logits)
+    return room.copy_(logits)

@@ -24,8 +24,9 @@ from grpo_tui.engine.breaking import Breaker
 from grpo_tui.engine.control import Control, Gate
 from grpo_tui.engine.runner import run_session
 from grpo_tui.engine.trainer import Trainer
+from grpo_tui.events.breakpoints import Breakpoint
 from grpo_tui.events.commands import SetBreakpoint
-from grpo_tui.events.types import Event, StepFinished
+from grpo_tui.events.types import BreakpointsChanged, Event, StepFinished
 from grpo_tui.policy.policy import Policy
 
 LIMIT = 0.05
@@ -41,7 +42,7 @@ PARTS: dict[str, tuple[tuple[Any, str], ...]] = {
         (Policy, "adapter_state"),
     ),
 }
-NEVER = ("reward_mean > 7", "any group: sd == 0 and mean_length > 5000", "verdict(unparsed) > 200%")
+NEVER = ("reward > 7", "any group: sd == 0 and mean_length > 5000", "verdict(unparsed) > 200%")
 
 
 class Clock:
@@ -73,11 +74,15 @@ def measure(num_steps: int, breakpoints: tuple[str, ...]) -> tuple[dict[str, flo
     clock, writing = Clock(), 0.0
     rows: list[dict[str, float]] = []
     seconds: list[float] = []
+    held: tuple[Breakpoint, ...] = ()
     control = Control(start_paused=False)
     for condition in breakpoints:
         control.send(SetBreakpoint(condition=condition))
 
     def emit(event: Event) -> None:
+        nonlocal held
+        if isinstance(event, BreakpointsChanged):
+            held = event.breakpoints
         if isinstance(event, StepFinished):
             seconds.append(event.metrics.seconds)
             rows.append(dict(clock.seconds))
@@ -107,6 +112,7 @@ def measure(num_steps: int, breakpoints: tuple[str, ...]) -> tuple[dict[str, flo
             wait_on_failure=False,
         )
         assert ended.reason == "finished", ended
+        assert tuple(one.condition for one in held) == breakpoints, held
     kept = rows[2:]
     parts = {part: 1e3 * statistics.median(row.get(part, 0.0) for row in kept) for part in PARTS}
     return parts, 1e3 * writing / num_steps, 1e3 * statistics.median(seconds[2:])

@@ -236,6 +236,11 @@ def test_acts_stay_with_the_line_on_which_they_were_taken() -> None:
     other = reduce(reduce(other, acted(2, "reward")), finished(2))
     assert [act.act for act in other.acts] == ["reward"]
     assert reduce(other, gone(2)).acts == (first, second)
+    # Step 3 was not finished: what was done to it is gone, also once it is taken again and left for a while.
+    again = reduce(reduce(back, gone(2)), finished(3))
+    for step in (2, 3):
+        again = reduce(again, gone(step))
+        assert again.acts == (first, second)
 
 
 def acted(step: int, act: str) -> ActTaken:

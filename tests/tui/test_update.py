@@ -380,6 +380,9 @@ async def test_going_back_ends_the_waiting(answered: bool) -> None:
         back = WentTo(time=T0, step=STEP - 2, branch=0, state_hash="0" * 64, how="undo", from_step=STEP - 1)
         await tell(it, back)
         assert "computing…" not in text(it)
+        await tell(it, replace(back, step=STEP - 1, how="redo", from_step=STEP - 2))
+        assert "computing…" not in text(it), "as before the answer came"
+        await tell(it, back)
         await it.press("g")
         assert it.session.commands[-1] == MakeReceipt(STEP - 2)
 
