@@ -15,8 +15,8 @@ from grpo_tui.engine.trainer import Prompt, Trainer
 from grpo_tui.events.records import GroupRecord
 from grpo_tui.generation.trusted import left_pad
 from grpo_tui.ops.masking import completion_mask
+from grpo_tui.policy.packing import SharedPrompts, pack
 from grpo_tui.policy.policy import Policy, TokenBatch
-from grpo_tui.policy.shared import SharedPrompts, pack
 
 _V = TypeVar("_V")
 

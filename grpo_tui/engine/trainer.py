@@ -381,7 +381,7 @@ def _load_prompts(
     return train, held_out
 
 
-CPU_MICROBATCH_TOKENS = 2048
+CPU_MICROBATCH_TOKENS = 4096
 """On a CPU a model of more than :data:`SMALL_PARAMETERS` is no faster with more tokens at once, and holds more."""
 SMALL_PARAMETERS = 50_000_000
 

@@ -253,7 +253,8 @@ class _Round:
             parts.append((_prefill(self._model, ids[part], mask[part], cache), cache))
         rows = torch.tensor([place[r.prompt_ids] for r in requests], device=self._policy.device)
         self._logits_N_V = torch.cat([logits for logits, _ in parts])[rows]
-        self._cache = _joined([cache for _, cache in parts], rows, capacity)
+        turns_keys = isinstance(self._decode, Straight) and self._decode.turns_keys
+        self._cache = _joined([cache for _, cache in parts], rows, capacity, turns_keys=turns_keys)
         mask = mask[rows]
         self._position_N = mask.sum(dim=1)
         self._looks: Tensor | None = None
@@ -289,9 +290,11 @@ class _Round:
         self._position_N = self._position_N + 1
 
 
-def _joined(caches: Sequence[SlabCache], rows_N: Tensor, capacity: int) -> SlabCache:
+def _joined(
+    caches: Sequence[SlabCache], rows_N: Tensor, capacity: int, *, turns_keys: bool = False
+) -> SlabCache:
     """The caches of all prompts as one with room for completions, its rows picked."""
-    joined = SlabCache(len(caches[0].layers), capacity)
+    joined = SlabCache(len(caches[0].layers), capacity, turns_keys=turns_keys)
     for number, layer in enumerate(joined.layers):
         parts = [cache.layers[number] for cache in caches]
         keys = torch.cat([part.keys for part in parts]) if len(parts) > 1 else parts[0].keys

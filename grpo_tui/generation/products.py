@@ -26,10 +26,12 @@ def can_pack(dtype: torch.dtype) -> bool:
     weight = torch.linspace(-1, 1, 32 * 16, dtype=dtype).view(32, 16)
     x = torch.linspace(1, -1, 3 * 16, dtype=dtype).view(3, 16)
     try:
-        found = Matrix(weight, num_rows=3, packs=True)(x)
+        matrix = Matrix(weight, num_rows=3, packs=True)
+        found, twice = matrix(x), matrix(x, added_N_O=matrix(x))
     except (RuntimeError, NotImplementedError, AttributeError):
         return False
-    return torch.allclose(found, nn.functional.linear(x, weight), atol=1e-2)
+    expected = nn.functional.linear(x, weight)
+    return torch.allclose(found, expected, atol=1e-2) and torch.allclose(twice, 2 * expected, atol=2e-2)
 
 
 class Matrix:
@@ -48,11 +50,18 @@ class Matrix:
         if packs:
             self._weight = torch.ops.mkldnn._reorder_linear_weight(weight_O_I.contiguous(), num_rows)
 
-    def __call__(self, x_N_I: Tensor, bias_O: Tensor | None = None) -> Tensor:
-        """The product, ``N_O``."""
+    def __call__(
+        self, x_N_I: Tensor, bias_O: Tensor | None = None, added_N_O: Tensor | None = None
+    ) -> Tensor:
+        """The product, ``N_O``; with something added to it, in the same call where it is packed."""
         if not self._packs:
-            return nn.functional.linear(x_N_I, self._weight, bias_O)
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(x_N_I, self._weight, bias_O, "none", [], "")
+            product: Tensor = nn.functional.linear(x_N_I, self._weight, bias_O)
+            return product if added_N_O is None else product.add_(added_N_O)
+        pointwise = torch.ops.mkldnn._linear_pointwise
+        if added_N_O is None:
+            product = pointwise(x_N_I, self._weight, bias_O, "none", [], "")
+        else:
+            product = pointwise.binary(x_N_I, added_N_O, self._weight, bias_O, "add")
         return product
 
 
@@ -139,12 +148,12 @@ class Joined:
             self._input = None
         return found.view(*x.shape[:-1], found.shape[-1])
 
-    def whole(self, x_N_I: Tensor) -> Tensor:
-        """The products of all layers side by side, ``N_ΣO``."""
+    def whole(self, x_N_I: Tensor, added_N_O: Tensor | None = None) -> Tensor:
+        """The products of all layers side by side, ``N_ΣO``, with something added to them."""
         assert self._matrix is not None
         if self._adapter is not None:
             x_N_I = torch.cat((x_N_I, self._adapter(x_N_I)), dim=1)
-        return self._matrix(x_N_I, self._bias)
+        return self._matrix(x_N_I, self._bias, added_N_O)
 
 
 class Part(nn.Module):

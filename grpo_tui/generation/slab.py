@@ -16,15 +16,17 @@ class SlabLayer(CacheLayerMixin):  # type: ignore[misc,unused-ignore]
 
     is_sliding = False
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, *, turns_keys: bool = False) -> None:
         super().__init__()
         self.capacity = capacity
         self.length = 0
+        self.turns_keys = turns_keys
+        """Whether the keys of one number of a head lie behind each other, position by position: ``B_H_D_S`` in memory."""
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Allocate for as many rows as come first."""
         room = min(self.capacity, key_states.shape[-2] + BLOCK)
-        self.keys = _room(key_states, room)
+        self.keys = _room(key_states, room, turned=self.turns_keys)
         self.values = _room(value_states, room)
         self.is_initialized = True
 
@@ -45,13 +47,13 @@ class SlabLayer(CacheLayerMixin):  # type: ignore[misc,unused-ignore]
     def make_room(self, end: int) -> None:
         """Move to where there is room up to ``end``."""
         room = min(self.capacity, max(end, 2 * self.keys.shape[-2]))
-        self.keys = _moved(self.keys, self.length, room)
+        self.keys = _moved(self.keys, self.length, room, turned=self.turns_keys)
         self.values = _moved(self.values, self.length, room)
 
     def select(self, rows_N: Tensor) -> None:
         """Keep these rows, in this order; a row may be taken several times."""
         room = self.keys.shape[-2]
-        self.keys = _moved(self.keys, self.length, room, rows_N)
+        self.keys = _moved(self.keys, self.length, room, rows_N, turned=self.turns_keys)
         self.values = _moved(self.values, self.length, room, rows_N)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
@@ -70,8 +72,8 @@ class SlabLayer(CacheLayerMixin):  # type: ignore[misc,unused-ignore]
 class SlabCache(Cache):  # type: ignore[misc,unused-ignore]
     """One :class:`SlabLayer` for each layer of the model."""
 
-    def __init__(self, num_layers: int, capacity: int) -> None:
-        super().__init__(layers=[SlabLayer(capacity) for _ in range(num_layers)])
+    def __init__(self, num_layers: int, capacity: int, *, turns_keys: bool = False) -> None:
+        super().__init__(layers=[SlabLayer(capacity, turns_keys=turns_keys) for _ in range(num_layers)])
 
     def make_room(self, end: int) -> None:
         """Let every layer have room for ``end`` positions."""
@@ -90,15 +92,19 @@ class SlabCache(Cache):  # type: ignore[misc,unused-ignore]
             layer.select(rows_N)
 
 
-def _room(like_B_H_T_D: Tensor, length: int) -> Tensor:
+def _room(like_B_H_T_D: Tensor, length: int, *, turned: bool = False) -> Tensor:
     rows, heads, _, size = like_B_H_T_D.shape
+    if turned:
+        return like_B_H_T_D.new_empty(rows, heads, size, length).transpose(2, 3)
     return like_B_H_T_D.new_empty(rows, heads, length, size)
 
 
-def _moved(slab: Tensor, length: int, room: int, rows_N: Tensor | None = None) -> Tensor:
+def _moved(
+    slab: Tensor, length: int, room: int, rows_N: Tensor | None = None, *, turned: bool = False
+) -> Tensor:
     """What is filled, in a slab with this much room; of these rows, or of all."""
     filled = slab[:, :, :length]
     filled = filled if rows_N is None else filled.index_select(0, rows_N)
-    moved = _room(filled, room)
+    moved = _room(filled, room, turned=turned)
     moved[:, :, :length] = filled
     return moved

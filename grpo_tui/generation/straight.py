@@ -17,9 +17,7 @@ from torch.nn.functional import rms_norm, scaled_dot_product_attention
 from grpo_tui.generation.folded import Twin
 from grpo_tui.generation.products import Joined
 from grpo_tui.generation.slab import SlabCache
-
-FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
-"""RMSNorm, rotary positions over whole heads, gated SiLU; norms of queries and keys in ``qwen3``."""
+from grpo_tui.policy.straight import FAMILIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +68,8 @@ class Straight:
         self._layers = [_layer(twin, number, layer) for number, layer in enumerate(body.layers)]
         self._size = self._layers[0].qkv.layers[0].out_features // self._heads
         self._last = _norm(body.norm)
+        self.turns_keys = body.embed_tokens.weight.device.type == "cpu"
+        """Whether it wants its cache's keys turned (:class:`~grpo_tui.generation.slab.SlabLayer`)."""
         self._head: Any = twin.model.get_output_embeddings() or twin.model.lm_head
 
     def __call__(
@@ -88,15 +88,24 @@ class Straight:
         half = cos.shape[-1] // 2
         # Rotating by halves is a swap of halves, of which the first comes with a minus: that goes into the sine.
         sin = torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)
+        bar = None if looks is None or not self.turns_keys else _bar(looks, x.dtype)
         for layer, slab in zip(self._layers, cache.layers, strict=True):
-            x = x + layer.out.whole(self._attend(layer, layer.before_attention(x), cos, sin, looks, slab))
+            normed = layer.before_attention(x)
+            x = layer.out.whole(self._attend(layer, normed, cos, sin, looks, bar, slab), x)
             gate, up = layer.gate_up.whole(layer.before_mlp(x)).chunk(2, dim=-1)
-            x = x + layer.down.whole(nn.functional.silu(gate).mul_(up))
+            x = layer.down.whole(nn.functional.silu(gate).mul_(up), x)
         logits: Tensor = self._head(self._last(x))
         return logits
 
     def _attend(
-        self, layer: _Layer, x_B_D: Tensor, cos: Tensor, sin: Tensor, looks: Tensor | None, slab: Any
+        self,
+        layer: _Layer,
+        x_B_D: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        looks: Tensor | None,
+        bar: Tensor | None,
+        slab: Any,
     ) -> Tensor:
         rows, turned = x_B_D.shape[0], self._heads + self._shared
         heads = layer.qkv.whole(x_B_D).view(rows, turned + self._shared, self._size)
@@ -112,8 +121,30 @@ class Straight:
         keys, values = slab.update(turning[:, self._heads :].unsqueeze(2), heads[:, turned:].unsqueeze(2))
         # H / K queries that share a head of keys, as if they were positions of it.
         query = turning[:, : self._heads].view(rows, self._shared, -1, self._size)
+        if self.turns_keys:
+            return _attended(query * layer.scaling, keys, values, bar).view(rows, -1)
         found = scaled_dot_product_attention(query, keys, values, attn_mask=looks, scale=layer.scaling)
         return found.reshape(rows, -1)
+
+
+def _bar(looks_B_1_1_S: Tensor, dtype: torch.dtype) -> Tensor:
+    bar = torch.zeros(looks_B_1_1_S.shape, dtype=dtype, device=looks_B_1_1_S.device)
+    return bar.masked_fill_(~looks_B_1_1_S, torch.finfo(dtype).min)
+
+
+def _attended(
+    query_B_K_M_D: Tensor, keys_B_K_S_D: Tensor, values_B_K_S_D: Tensor, bar: Tensor | None
+) -> Tensor:
+    """``softmax(Q Kᵀ + bar) V`` for a handful of queries, ``B_K_M_D``, where keys lie turned.
+
+    torch's fused kernel goes through one head of one row after the other; for so few queries two batched products are quicker.
+    """
+    rows, shared, queries, _ = query_B_K_M_D.shape
+    scores = torch.bmm(query_B_K_M_D.flatten(0, 1), keys_B_K_S_D.transpose(2, 3).flatten(0, 1))
+    if bar is not None:
+        scores.view(rows, shared, queries, -1).add_(bar)
+    found = torch.bmm(torch.softmax(scores, dim=-1), values_B_K_S_D.flatten(0, 1))
+    return found.view(query_B_K_M_D.shape)
 
 
 def _layer(twin: Twin, number: int, layer: Any) -> _Layer:

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from grpo_tui.ops.logprobs import raised
 
+MULTIPLE = 16
+"""oneDNN multiplies a matrix whose number of rows is no multiple of this a sixth slower."""
 ROWS = 1024
 """Positions that go through the vocabulary together: each of its blocks is read once for all of them."""
 CHUNK_ELEMENTS = 2 << 20
@@ -103,7 +105,9 @@ class _HeadLogprobs(torch.autograd.Function):
         chunk_elements: int,
         with_entropy: bool,
     ) -> tuple[Tensor, Tensor]:
-        num_rows = max(1, min(ROWS, hidden_N_D.shape[0]))
+        num_parts = max(1, -(-hidden_N_D.shape[0] // ROWS))
+        num_rows = -(-hidden_N_D.shape[0] // num_parts)
+        num_rows = max(MULTIPLE, num_rows + -num_rows % MULTIPLE)
         columns = min(weight_V_D.shape[0], max(1, chunk_elements // num_rows))
         # One room for all blocks: new pages for so much cost more than the sums over them.
         room = hidden_N_D.new_empty(num_rows * columns)
@@ -112,8 +116,9 @@ class _HeadLogprobs(torch.autograd.Function):
         logprobs, entropies = [], []
         for start in range(0, max(1, hidden_N_D.shape[0]), num_rows):
             part = slice(start, start + num_rows)
-            hidden, with_slopes = hidden_N_D[part], slopes_N_D is not None
-            running = _Running(hidden, tokens_N[part], with_entropy=with_entropy, with_slopes=with_slopes)
+            hidden, tokens = _made_up(hidden_N_D[part]), _made_up(tokens_N[part])
+            with_slopes = slopes_N_D is not None
+            running = _Running(hidden, tokens, with_entropy=with_entropy, with_slopes=with_slopes)
             for first in range(0, weight_V_D.shape[0], columns):
                 weight = weight_V_D[first : first + columns]
                 shape = (hidden.shape[0], weight.shape[0])
@@ -127,11 +132,13 @@ class _HeadLogprobs(torch.autograd.Function):
             logprob, entropy, slopes = running.result(weight_V_D)
             logprobs.append(logprob)
             entropies.append(entropy)
-            if slopes_N_D is not None:
-                slopes_N_D[part] = slopes
+            if slopes_N_D is not None and slopes is not None:
+                slopes_N_D[part] = slopes[: len(hidden_N_D[part])]
         ctx.save_for_backward(slopes_N_D)
         ctx.temperature = temperature
-        logprob, entropy = torch.cat(logprobs), torch.cat(entropies)
+        # Only the last part can have been made up.
+        logprob = torch.cat(logprobs)[: len(hidden_N_D)]
+        entropy = torch.cat(entropies)[: len(hidden_N_D)]
         ctx.mark_non_differentiable(entropy)
         return logprob, entropy
 
@@ -140,6 +147,12 @@ class _HeadLogprobs(torch.autograd.Function):
         (slopes_N_D,) = ctx.saved_tensors
         grad = (slopes_N_D * (grads[0][:, None] / ctx.temperature)).to(slopes_N_D.dtype)
         return grad, None, None, None, None, None, None
+
+
+def _made_up(rows_N: Tensor) -> Tensor:
+    """With rows of zeros behind, up to a :data:`MULTIPLE`."""
+    spare = -len(rows_N) % MULTIPLE
+    return torch.cat((rows_N, rows_N.new_zeros(spare, *rows_N.shape[1:]))) if spare else rows_N
 
 
 def head_logprobs(

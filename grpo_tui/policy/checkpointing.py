@@ -34,9 +34,13 @@ def checkpointed(policy: Policy, on: bool = True) -> Iterator[None]:
     layers = checkpointed_layers(policy)
     for layer in layers:
         layer.forward = _again(layer.forward)
+    if policy.lean is not None:
+        policy.lean.recomputes = True
     try:
         yield
     finally:
+        if policy.lean is not None:
+            policy.lean.recomputes = False
         for layer in layers:
             del layer.forward  # back to the method of its class
 

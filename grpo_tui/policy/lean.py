@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from grpo_tui.policy.shared import can_share
+
+if TYPE_CHECKING:
+    from grpo_tui.policy.straight import StraightStates
 
 LORA = "default"
 """PEFT's name for the policy's adapter."""
@@ -44,7 +47,9 @@ class _LoraProduct(torch.autograd.Function):
         y = nn.functional.linear(x, weight, bias)
         ctx.save_for_backward(x, weight, a, b, low)
         ctx.scale = scale
-        return torch.addmm(y.flatten(0, -2), low.flatten(0, -2), b.t()).view(y.shape)
+        # In place: the product is new, and a sum beside it would be one more tensor of its size.
+        y.flatten(0, -2).addmm_(low.flatten(0, -2), b.t())
+        return y
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -54,7 +59,7 @@ class _LoraProduct(torch.autograd.Function):
         grad_low = flat @ b
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = torch.addmm(flat @ weight, grad_low, a).view(x.shape)
+            grad_x = (flat @ weight).addmm_(grad_low, a).view(x.shape)
         grad_a = (grad_low.t() @ x.flatten(0, -2)).float()
         grad_b = (flat.t() @ low.flatten(0, -2)).float() * ctx.scale
         return grad_x, None, None, grad_a, grad_b, None
@@ -128,6 +133,10 @@ class LeanTwin:
         self.head_bias: Tensor | None = head.bias
         self.shares_prompts = can_share(base.config)
         """Whether a prompt can go through once for all its completions."""
+        self.straight: StraightStates | None = None
+        """What computes packed positions without the model's modules; None: not for this model."""
+        self.recomputes = False
+        """Whether layers keep their input only until the way back (:mod:`grpo_tui.policy.checkpointing`)."""
 
 
 def _put_lean_norms(model: Any) -> None:

@@ -16,6 +16,7 @@ from grpo_tui.policy import attention as lean_attention
 from grpo_tui.policy.errors import UNFIT, PolicyError, one_line
 from grpo_tui.policy.lean import LeanTwin
 from grpo_tui.policy.policy import Policy
+from grpo_tui.policy.straight import StraightStates
 
 SMALL_MODEL_PARAMETERS = 50_000_000
 """Below this a CPU gains nothing from bf16, and fp32 keeps every log-prob exact."""
@@ -99,6 +100,18 @@ def make_lean(policy: Policy, kind: str, say: Say = lambda _name, _detail: None)
 def _take_lean(policy: Policy, attention_name: str | None) -> None:
     """Give the policy its lean twin, or raise ValueError where it is not what it stands for."""
     policy.lean = LeanTwin(policy.model.get_base_model(), attention_name)
+    _check_deviation(policy)
+    try:
+        policy.lean.straight = StraightStates(policy.lean.model)
+        _check_deviation(policy)
+    except UNFIT as error:
+        policy.lean.straight = None
+        _LOG.info(
+            "scoring and updating go through the model's own modules, slower on a CPU: %s", one_line(error)
+        )
+
+
+def _check_deviation(policy: Policy) -> None:
     deviation, limit = policy.lean_deviation(), LEAN_TOLERANCE.get(policy.dtype, 0.5)
     if not deviation <= limit:
         raise ValueError(f"log-probs differ by up to {deviation:.2g}, more than {limit:g}")

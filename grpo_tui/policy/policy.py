@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding
 
 from grpo_tui.events.records import ModelRecord
 from grpo_tui.ops.head import head_logprobs
 from grpo_tui.ops.logprobs import token_logprobs
 from grpo_tui.policy.lean import LeanTwin
-from grpo_tui.policy.shared import SharedPrompts, shared_states
+from grpo_tui.policy.packing import SharedPrompts, packed
+from grpo_tui.policy.shared import shared_states
 
 UNBOUNDED_CONTEXT = 1 << 30
 STIR = 0.02
@@ -127,10 +129,9 @@ class Policy:
         """
         if self.lean is None:
             return token_logprobs(self.logits(batch), batch.completion_ids_B_T, temperature=temperature)
-        states = self._lean_states(batch)
         mask = batch.completion_mask_B_T
         logprobs_N, entropies_N = head_logprobs(
-            states[mask],
+            self._lean_states(batch),
             self.lean.head_weight,
             self.lean.head_bias,
             batch.completion_ids_B_T[mask],
@@ -214,16 +215,24 @@ class Policy:
         mask = batch.completion_mask_B_T
         if self.lean is None:
             return self.logits(batch)[mask]
-        states = self._lean_states(batch)[mask]
-        return torch.nn.functional.linear(states, self.lean.head_weight, self.lean.head_bias)
+        return torch.nn.functional.linear(
+            self._lean_states(batch), self.lean.head_weight, self.lean.head_bias
+        )
 
     def _lean_states(self, batch: TokenBatch) -> Tensor:
+        """Last hidden states from which the real completion tokens are predicted, ``N_D``."""
         assert self.lean is not None
-        if batch.shared is not None and self.packs_rows:
-            return shared_states(
-                self.lean.backbone, batch.shared, batch.completion_ids_B_T, batch.completion_mask_B_T
-            )
-        return states_before_tokens(self.lean.backbone, batch)
+        mask = batch.completion_mask_B_T
+        if batch.shared is None or not self.packs_rows:
+            return states_before_tokens(self.lean.backbone, batch)[mask]
+        layout = packed(batch.shared, batch.completion_ids_B_T, mask)
+        if self.lean.straight is None:
+            states = shared_states(self.lean.backbone, layout)
+        else:
+            on, recomputes = self.lean.switch.on, self.lean.recomputes
+            states = self.lean.straight(layout, adapter=on, recomputes=recomputes)
+        # Not states[source]: on several CPU threads its backward adds up what a prompt's completions send in no fixed order.
+        return embedding(layout.source_B_T[mask], states)
 
     def adapter_state(self) -> dict[str, Tensor]:
         """A copy of the adapter's parameters, on their device."""

@@ -7,25 +7,13 @@ in rows as long as the longest of them, each seeing its prompt and itself, so th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, DynamicLayer
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SharedPrompts:
-    """The distinct prompts of a batch, padded on the left, and which of them each row continues."""
-
-    ids_Q_P: Tensor
-    mask_Q_P: Tensor
-    prompt_of_B: Tensor
+from grpo_tui.policy.packing import Packed
 
 
 class _PrefixLayer(CacheLayerMixin):  # type: ignore[misc,unused-ignore]
@@ -66,111 +54,24 @@ def can_share(config: Any) -> bool:
     return all(type(layer) is DynamicLayer for layer in DynamicCache(config=config.get_text_config()).layers)
 
 
-@dataclass(frozen=True, slots=True)
-class Packing:
-    """Where each completion stands: rows of one prompt each, filled by completions one behind the other."""
-
-    rows: tuple[tuple[int, ...], ...]
-    """The completions of each row, in order."""
-    width: int
-    """Positions of a row."""
-
-    @property
-    def num_positions(self) -> int:
-        """Positions that go through the model."""
-        return len(self.rows) * self.width
-
-
-def pack(lengths_B: Sequence[int], prompt_of_B: Sequence[int]) -> Packing:
-    """Put completions into as few rows as first-fit by falling length finds.
-
-    The last token of a completion predicts nothing, so it needs no place.
-
-    Args:
-        lengths_B: tokens of each completion, at least 1.
-        prompt_of_B: which prompt each continues; only completions of one prompt share a row.
-    """
-    needs = [length - 1 for length in lengths_B]
-    width = max(needs, default=0)
-    rows: list[list[int]] = []
-    left: list[int] = []
-    of_prompt: dict[int, list[int]] = {}
-    for completion in sorted(range(len(needs)), key=lambda b: -needs[b]):
-        if not needs[completion]:
-            continue
-        mine = of_prompt.setdefault(prompt_of_B[completion], [])
-        row = next((row for row in mine if left[row] >= needs[completion]), None)
-        if row is None:
-            row = len(rows)
-            rows.append([])
-            left.append(width)
-            mine.append(row)
-        rows[row].append(completion)
-        left[row] -= needs[completion]
-    return Packing(tuple(map(tuple, rows)), width)
-
-
-def shared_states(
-    backbone: Any, prompts: SharedPrompts, completion_ids_B_T: Tensor, completion_mask_B_T: Tensor
-) -> Tensor:
-    """Last hidden states from which each completion token is predicted, ``B_T_D``.
-
-    Slots after a completion's end hold finite numbers without meaning.
-    """
-    mask_Q_P, rows_B = prompts.mask_Q_P, prompts.prompt_of_B
+def shared_states(backbone: Any, packed: Packed) -> Tensor:
+    """Last hidden states at every packed position, ``N_D``, through the model's own modules."""
     left = DynamicCache(config=backbone.config)
-    before_Q_D = backbone(
-        input_ids=prompts.ids_Q_P,
-        attention_mask=mask_Q_P.long(),
-        position_ids=(mask_Q_P.long().cumsum(dim=1) - 1).clamp(min=0),
+    before_Q_P_D = backbone(
+        input_ids=packed.ids_Q_P,
+        attention_mask=packed.mask_Q_P.long(),
+        position_ids=packed.positions_Q_P,
         past_key_values=left,
         use_cache=True,
-    ).last_hidden_state[:, -1]
-    lengths, prompt_of = completion_mask_B_T.sum(1).tolist(), rows_B.tolist()
-    packing = pack(lengths, prompt_of)
-    if not packing.rows:
-        only: Tensor = before_Q_D[rows_B].unsqueeze(1).expand(-1, completion_ids_B_T.shape[1], -1)
-        return only
-    taken_R_W, owner_R_W, step_R_W = _layout(packing, lengths, completion_ids_B_T.shape[1])
-    device = rows_B.device
-    owner = torch.from_numpy(owner_R_W).to(device)
-    step = torch.from_numpy(step_R_W).to(device)
-    prompt_of_R = torch.tensor([prompt_of[row[0]] for row in packing.rows], device=device)
-    seen_R_P = mask_Q_P[prompt_of_R]
-    same = (owner[:, :, None] == owner[:, None, :]) & (step[:, :, None] >= step[:, None, :])
-    looks = torch.cat([seen_R_P[:, None, :].expand(-1, packing.width, -1), same], dim=-1)
+    ).last_hidden_state
+    states: Tensor = before_Q_P_D.flatten(0, 1)
+    if not packed.ids_R_W.numel():
+        return states
     after_R_W_D = backbone(
-        input_ids=completion_ids_B_T.flatten()[torch.from_numpy(taken_R_W).to(device)],
-        attention_mask=looks[:, None],
-        position_ids=seen_R_P.sum(dim=1, keepdim=True) + step,
-        past_key_values=Cache(layers=[_PrefixLayer(layer, prompt_of_R) for layer in left.layers]),
+        input_ids=packed.ids_R_W,
+        attention_mask=packed.looks_R_W_S[:, None],
+        position_ids=packed.positions_R_W,
+        past_key_values=Cache(layers=[_PrefixLayer(layer, packed.prompt_of_R) for layer in left.layers]),
         use_cache=True,
     ).last_hidden_state
-    # The first token is predicted by its prompt's last, every other by the one before it.
-    states: Tensor = torch.cat([before_Q_D, after_R_W_D.flatten(0, 1)])
-    source_B_T = rows_B[:, None].repeat(1, completion_ids_B_T.shape[1])
-    owned = owner >= 0
-    places = torch.arange(owned.numel(), device=device).view(owned.shape)[owned] + len(before_Q_D)
-    source_B_T[owner[owned], step[owned] + 1] = places
-    # Not states[source]: on several CPU threads its backward adds up what a prompt's completions send in no fixed order.
-    return embedding(source_B_T, states)
-
-
-def _layout(
-    packing: Packing, lengths_B: Sequence[int], num_columns: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """For each position ``R_W``: which slot of ``B_T`` it takes its token from, whose it is (−1: nobody's), and its place."""
-    shape = (len(packing.rows), packing.width)
-    taken, owner = np.zeros(shape, np.int64), np.full(shape, -1, np.int64)
-    step = np.tile(np.arange(packing.width), (len(packing.rows), 1))
-    for row, completions in enumerate(packing.rows):
-        at = 0
-        for completion in completions:
-            count = lengths_B[completion] - 1
-            part = slice(at, at + count)
-            owner[row, part] = completion
-            step[row, part] = np.arange(count)
-            taken[row, part] = completion * num_columns + np.arange(count)
-            at += count
-        step[row, at:] = np.arange(packing.width - at)
-    return taken, owner, step
+    return torch.cat([states, after_R_W_D.flatten(0, 1)])

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from grpo_tui.policy.errors import PolicyError
 from grpo_tui.policy.loading import make_lean
+from grpo_tui.policy.packing import SharedPrompts
 from grpo_tui.policy.policy import Policy, TokenBatch
-from grpo_tui.policy.shared import SharedPrompts
 from tests.policy.models import ARCHITECTURES, PEFT_NOISE, batch_of, tiny_policy
 
 pytestmark = pytest.mark.filterwarnings(PEFT_NOISE)
@@ -107,19 +107,26 @@ def test_a_shared_prompt_is_as_good_as_its_copies(architecture: str, length: int
         assert (gradient - alone[2][name]).norm() < 5e-5 * alone[2][name].norm()
 
 
-def test_a_shared_prompt_goes_through_once(policy: Policy) -> None:
+@pytest.mark.parametrize("straight", [True, False])
+def test_a_shared_prompt_goes_through_once(straight: bool) -> None:
+    policy = tiny_policy()
+    make_lean(policy, "lean")
     assert policy.lean is not None
+    assert policy.lean.straight is not None
+    if not straight:
+        policy.lean.straight = None
     shapes: list[tuple[int, ...]] = []
-    handle = policy.lean.backbone.register_forward_pre_hook(
-        lambda _module, _args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    handle = policy.lean.model.get_input_embeddings().register_forward_pre_hook(
+        lambda _module, args: shapes.append(tuple(args[0].shape))
     )
     with torch.no_grad():
         policy.logprobs(shared_batch(), 1.0)
     handle.remove()
     # Nine tokens at most, of which the last predicts nothing; two short completions of one prompt share a row.
-    assert shapes[0] == (3, 11)
-    assert shapes[1][1] == 8
-    assert shapes[1][0] <= 5
+    if straight:
+        assert shapes == [(64,)]  # 3 prompts of 11, 3 rows of 8, made up to a multiple of 16
+    else:
+        assert shapes == [(3, 11), (3, 8)]
 
 
 @pytest.fixture(scope="module")

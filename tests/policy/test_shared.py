@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from grpo_tui.policy.loading import make_lean
+from grpo_tui.policy.packing import SharedPrompts, pack
 from grpo_tui.policy.policy import TokenBatch
-from grpo_tui.policy.shared import SharedPrompts, pack, shared_states
 from tests.policy.models import PEFT_NOISE, tiny_policy
 
 pytestmark = pytest.mark.filterwarnings(PEFT_NOISE)
@@ -88,7 +88,8 @@ def test_packed_rows_give_what_single_ones_give(architecture: str) -> None:
         assert (gradient - found[0][1][name]).norm() < 5e-5 * found[0][1][name].norm()
 
 
-def test_gradients_are_the_same_bits_on_several_threads() -> None:
+@pytest.mark.parametrize("straight", [True, False])
+def test_gradients_are_the_same_bits_on_several_threads(straight: bool) -> None:
     """What completions send back to their prompt is added up in a fixed order.
 
     Seen to fail with: states picked by indexing, whose backward adds from all threads at once.
@@ -96,6 +97,9 @@ def test_gradients_are_the_same_bits_on_several_threads() -> None:
     policy = tiny_policy("llama")
     make_lean(policy, "auto")
     assert policy.lean is not None
+    assert policy.lean.straight is not None
+    if not straight:
+        policy.lean.straight = None
     generator = torch.Generator().manual_seed(0)
     group, length = 64, 24
     prompts = torch.randint(2, 40, (2, 5), generator=generator)
@@ -105,14 +109,21 @@ def test_gradients_are_the_same_bits_on_several_threads() -> None:
         ids_Q_P=prompts, mask_Q_P=torch.ones_like(prompts, dtype=torch.bool), prompt_of_B=which
     )
     ids = torch.randint(2, 40, (group, length), generator=generator)
-    sent = torch.randn(group, length, 32, generator=generator)
+    batch = TokenBatch(
+        prompt_ids_B_P=prompts[which],
+        prompt_mask_B_P=made.mask_Q_P[which],
+        completion_ids_B_T=ids,
+        completion_mask_B_T=mask,
+        shared=made,
+    )
+    sent = torch.linspace(-1.0, 1.0, ids.numel()).view(ids.shape)
     threads = torch.get_num_threads()
     torch.set_num_threads(4)
     try:
         seen = []
         for _ in range(12):
-            states = shared_states(policy.lean.backbone, made, ids, mask)
-            (states * sent).sum().backward()  # type: ignore[no-untyped-call]
+            logprobs, _ = policy.logprobs(batch, 1.0)
+            (logprobs * sent).sum().backward()  # type: ignore[no-untyped-call]
             seen.append(
                 [p.grad.clone() for p in policy.trainable_parameters().values() if p.grad is not None]
             )
