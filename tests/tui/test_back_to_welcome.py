@@ -356,7 +356,7 @@ async def look_around(it: Desk) -> None:
 
 
 def shows_steps(live: LiveScreen, num_steps: int) -> bool:
-    return f"last {num_steps} steps" in str(live.query_one("#trends").border_title)
+    return f"{num_steps}/" in live.query_one("#header", LinesView).plain
 
 
 async def test_three_runs_after_each_other_leave_nothing_behind(tmp_path: Path) -> None:
