@@ -22,6 +22,7 @@ from grpo_tui.compare.plan import (
     base_configs,
     choose,
     parse_algorithms,
+    passed_over,
     plan_measured,
     plan_sweep,
     without_sweep,
@@ -52,6 +53,12 @@ def run(arguments: argparse.Namespace, runs_root: Path) -> int:
     out: Path = arguments.out if arguments.out is not None else new_folder(runs_root)
     comparison = prepare(terms, out, jobs=arguments.jobs)
     teller = Teller(as_json=arguments.json)
+    decided = passed_over(terms, comparison.configs, out)
+    if decided:
+        teller.say(
+            f"not used: {', '.join(decided)}; a run of a comparison ends by --tokens, is evaluated before and after, "
+            "and is named for its algorithm and seed"
+        )
     lock = _lock(out)
     try:
         processes = Processes(out, comparison.threads, on_step=teller.pace)

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from grpo_tui.config.errors import ConfigError, nearest
-from grpo_tui.config.load import load_config
+from grpo_tui.config.load import TracedConfig, trace_config
 from grpo_tui.config.schema import ALGORITHM_NAMES, RunConfig
+from grpo_tui.config.settings import value_of
 from grpo_tui.config.validate import validate
 from grpo_tui.engine.paths import anchored
 
@@ -105,10 +106,14 @@ def base_configs(terms: Terms) -> dict[str, RunConfig]:
     return {name: _base_config(terms, name) for name in terms.algorithms}
 
 
-def _base_config(terms: Terms, name: str) -> RunConfig:
-    overrides = (*terms.overrides, f"algorithm.name={name}")
+def _traced(terms: Terms, algorithm: str) -> TracedConfig:
+    overrides = (*terms.overrides, f"algorithm.name={algorithm}")
     preset = terms.preset or (None if terms.config_file else "tiny")
-    config = anchored(load_config(preset=preset, file=terms.config_file, overrides=overrides))
+    return trace_config(preset=preset, file=terms.config_file, overrides=overrides)
+
+
+def _base_config(terms: Terms, name: str) -> RunConfig:
+    config = anchored(_traced(terms, name).config)
     if config.optim.schedule != "constant":
         message = (
             f"is '{config.optim.schedule}', which needs the number of steps beforehand, but a comparison ends by tokens; "
@@ -158,6 +163,23 @@ def plan_measured(
         for number in range(terms.num_seeds)
         for name, config in configs.items()
         if name in factors
+    ]
+
+
+def passed_over(terms: Terms, configs: Mapping[str, RunConfig], out: Path) -> list[str]:
+    """Return the settings, as ``key=value``, that were set and that a comparison decides all the same.
+
+    When a run ends, when it evaluates and saves, its name, what it measures.
+    """
+    name, base = next(iter(configs.items()))
+    origins = _traced(terms, name).origins
+    # The first seed with the config's own step size: nothing of it differs but what is decided.
+    first = plan_measured(replace(terms, num_seeds=1), {name: base}, {name: 1.0}, out)[0]
+    given = ("--set ",) if terms.config_file is None else ("--set ", f"{terms.config_file}")
+    return [
+        f"{key}={value_of(base, key)}"
+        for key, origin in origins.items()
+        if origin.startswith(given) and value_of(first.config, key) != value_of(base, key)
     ]
 
 

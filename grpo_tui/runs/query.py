@@ -45,7 +45,18 @@ class Field:
     words: tuple[str, ...] = ()
     """The only values it has, if they are few."""
     costly: bool = False
-    """Needs the record or the arrays unpacked: asked last."""
+    """Needs the record, or the arrays of an older file, unpacked: asked last."""
+    unpacking: str = ""
+    """What to ask in the place of ``sql`` in a file without the columns that it names."""
+
+
+def _mean(column: str, array: str) -> Field:
+    """The mean of an array, from its column where that was written."""
+    unpacked = f"array_mean(c.arrays, '{array}')"
+    words = "mean over its tokens" + (", nats" if column == "entropy" else "")
+    return Field(
+        f"CASE WHEN c.measured THEN c.{column} ELSE {unpacked} END", words, costly=True, unpacking=unpacked
+    )
 
 
 FIELDS: dict[str, Field] = {
@@ -59,8 +70,8 @@ FIELDS: dict[str, Field] = {
     "finish": Field(
         "nullif(c.finish_reason, '')", "how it ended: stop or length", is_text=True, words=("stop", "length")
     ),
-    "kl_ref": Field("array_mean(c.arrays, 'kl_ref_T')", "mean over its tokens", costly=True),
-    "entropy": Field("array_mean(c.arrays, 'entropies_T')", "mean over its tokens, nats", costly=True),
+    "kl_ref": _mean("kl_ref", "kl_ref_T"),
+    "entropy": _mean("entropy", "entropies_T"),
     "prompt": Field("p.prompt", "the text given to the model", is_text=True),
     "answer": Field("p.answer", "the gold answer", is_text=True),
     "text": Field("c.text", "the response", is_text=True),
@@ -138,10 +149,15 @@ def parse(text: str, components: Collection[str] = ()) -> Query:
     return _Parser(text, components).whole()
 
 
-def compile_query(query: Query) -> Compiled:
-    """A parsed filter as a condition of SQL. It needs :func:`grpo_tui.runs.search.prepare` on the connection."""
+def compile_query(query: Query, *, unpacking: bool = False) -> Compiled:
+    """A parsed filter as a condition of SQL. It needs :func:`grpo_tui.runs.search.prepare` on the connection.
+
+    Args:
+        query: as read.
+        unpacking: the file has no columns for the means of arrays.
+    """
     values: list[float | str] = []
-    return Compiled(_sql(query, values), tuple(values))
+    return Compiled(_sql(query, values, unpacking), tuple(values))
 
 
 # Reading ------------------------------------------------------------------------------------------------------
@@ -309,18 +325,18 @@ def _listed(words: tuple[str, ...]) -> str:
 # Writing ------------------------------------------------------------------------------------------------------
 
 
-def _sql(query: Query, values: list[float | str]) -> str:
+def _sql(query: Query, values: list[float | str], unpacking: bool) -> str:
     match query:
         case Comparison():
-            return _comparison_sql(query, values)
+            return _comparison_sql(query, values, unpacking)
         case Not(part):
-            return f"NOT {_sql(part, values)}"
+            return f"NOT {_sql(part, values, unpacking)}"
         case And(parts):
             cheap_first = sorted(parts, key=_is_costly)
-            return "(" + " AND ".join(_sql(part, values) for part in cheap_first) + ")"
+            return "(" + " AND ".join(_sql(part, values, unpacking) for part in cheap_first) + ")"
         case Or(parts):
             cheap_first = sorted(parts, key=_is_costly)
-            return "(" + " OR ".join(_sql(part, values) for part in cheap_first) + ")"
+            return "(" + " OR ".join(_sql(part, values, unpacking) for part in cheap_first) + ")"
 
 
 def _is_costly(query: Query) -> bool:
@@ -333,17 +349,18 @@ def _is_costly(query: Query) -> bool:
             return any(_is_costly(part) for part in parts)
 
 
-def _comparison_sql(query: Comparison, values: list[float | str]) -> str:
+def _comparison_sql(query: Comparison, values: list[float | str], unpacking: bool) -> str:
     field = _COMPONENT if query.component else FIELDS[query.field]
+    sql = field.unpacking if unpacking and field.unpacking else field.sql
     if query.component:
         values.append(storable(query.field))
     values.append(storable(query.value) if isinstance(query.value, str) else query.value)
     if query.operator == "~":
-        return f"ifnull(has_text({field.sql}, ?), 0)"
+        return f"ifnull(has_text({sql}, ?), 0)"
     if field.is_text:
         negation = "NOT " if query.operator == "!=" else ""
-        return f"ifnull({negation}same_text({field.sql}, ?), 0)"
-    return f"ifnull({field.sql} {_SQL_OPERATORS[query.operator]} ?, 0)"
+        return f"ifnull({negation}same_text({sql}, ?), 0)"
+    return f"ifnull({sql} {_SQL_OPERATORS[query.operator]} ?, 0)"
 
 
 _SQL_OPERATORS = {"<": "<", "<=": "<=", "=": "=", "!=": "<>", ">=": ">=", ">": ">"}

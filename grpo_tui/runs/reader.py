@@ -454,7 +454,7 @@ def _open_read_only(path: Path) -> sqlite3.Connection:
             connection.close()
             connection = _connect(path, "mode=ro&immutable=1")
             version = schema.check(connection, path)
-        if version == len(schema.MIGRATIONS):
+        if schema.readable_as_it_is(version):
             return connection
         copy = sqlite3.connect(
             "", isolation_level=None, check_same_thread=False

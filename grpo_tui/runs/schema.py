@@ -11,7 +11,8 @@ One directory per run::
 
 A completion's numbers live in one row each: ``record`` is the JSON of every field that is neither text nor
 array, ``arrays`` one compressed blob (:func:`grpo_tui.events.codec.pack`); the columns beside them are copies
-to query by. A row of ``events`` whose data lives in those tables has an empty payload.
+to query by. ``kl_ref`` and ``entropy`` are means over its tokens (NULL: not known) where ``measured`` is 1; rows of
+older programs have none, and whoever asks of them unpacks the arrays. A row of ``events`` whose data lives in those tables has an empty payload.
 
 **Branches.** A step belongs to the branch it was taken on. Going back to an earlier step and training on opens
 a new branch; the old steps stay where they are. ``lineage`` lists the branches that lead to the present one, each
@@ -27,6 +28,10 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 DATABASE = "run.db"
 CONFIG = "config.toml"
@@ -187,10 +192,64 @@ def _named_branches_and_a_head(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
+_MEASURED = """
+DROP TABLE completions;
+
+CREATE TABLE completions (
+    id INTEGER PRIMARY KEY,
+    group_id INTEGER NOT NULL REFERENCES groups (id),
+    idx INTEGER NOT NULL,              -- place in the group
+    measured INTEGER NOT NULL DEFAULT 0,  -- whether the means below are those of the arrays
+    kl_ref REAL,
+    entropy REAL,
+    text TEXT NOT NULL,
+    finish_reason TEXT NOT NULL,
+    num_tokens INTEGER NOT NULL,
+    reward REAL,
+    advantage REAL,
+    verdict TEXT,
+    record TEXT NOT NULL,              -- CompletionRecord without text and arrays
+    arrays BLOB NOT NULL,
+    UNIQUE (group_id, idx)
+)
+"""
+
+
+def _means_beside_the_arrays(connection: sqlite3.Connection) -> None:
+    """In a new file before everything long, so that a filter need not read past it; else behind, which costs nothing."""
+    if connection.execute("SELECT 1 FROM completions LIMIT 1").fetchone():
+        for column in ("measured INTEGER NOT NULL DEFAULT 0", "kl_ref REAL", "entropy REAL"):
+            connection.execute(f"ALTER TABLE completions ADD COLUMN {column}")
+        return
+    for statement in _MEASURED.split(";\n"):
+        connection.execute(statement)
+
+
 Migration = Callable[[sqlite3.Connection], None]
 
-MIGRATIONS: tuple[Migration, ...] = (_first_version, _named_branches_and_a_head)
+MIGRATIONS: tuple[Migration, ...] = (_first_version, _named_branches_and_a_head, _means_beside_the_arrays)
 """The n-th brings a file of version n to version n + 1; the first makes an empty file a run file."""
+DISPENSABLE: frozenset[Migration] = frozenset((_means_beside_the_arrays,))
+"""Those that a reader does without: a file that lacks no others is read where it lies, and not copied to be migrated."""
+
+
+def readable_as_it_is(version: int) -> bool:
+    """Whether a reader needs nothing that a file of this version lacks."""
+    return all(step in DISPENSABLE for step in MIGRATIONS[version:])
+
+
+def mean_over_tokens(array: npt.NDArray[Any] | None) -> float | None:
+    """What the columns hold of an array, and what a filter asks of it where there are none; None where it is not known."""
+    if array is None or not array.size:
+        return None
+    mean = float(np.ascontiguousarray(array).mean())
+    return mean if mean == mean else None
+
+
+def has_means(connection: sqlite3.Connection) -> bool:
+    """Whether answers have the columns of :func:`mean_over_tokens`."""
+    found = connection.execute("SELECT 1 FROM pragma_table_info('completions') WHERE name = 'measured'")
+    return found.fetchone() is not None
 
 
 def storable(text: str) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from grpo_tui.events import codec
 from grpo_tui.runs.query import And, Comparison, Or, Query, compile_query
+from grpo_tui.runs.schema import has_means, mean_over_tokens
 
 _SNIPPET = 120
 
@@ -39,11 +40,7 @@ def prepare(connection: sqlite3.Connection) -> None:
 
 
 def _array_mean(blob: bytes, name: str) -> float | None:
-    array = codec.unpack(blob).get(name)
-    if array is None or not array.size:
-        return None
-    mean = float(array.mean())
-    return mean if mean == mean else None
+    return mean_over_tokens(codec.unpack(blob).get(name))
 
 
 def _has_text(text: str | None, part: str) -> bool | None:
@@ -56,7 +53,7 @@ def _same_text(text: str | None, other: str) -> bool | None:
 
 def matching(db: sqlite3.Connection, query: Query, limit: int) -> tuple[SearchHit, ...]:
     """Answers for which a filter holds, newest first."""
-    condition, values = compile_query(query)
+    condition, values = compile_query(query, unpacking=not has_means(db))
     rows = db.execute(
         f"{_ANSWERS} FROM completions c {_JOINS} WHERE {_LIVE} AND {condition} ORDER BY c.id DESC LIMIT ?",
         (*values, limit),

@@ -62,7 +62,7 @@ from grpo_tui.events.types import (
 from grpo_tui.runs import schema
 from grpo_tui.runs.checkpoints import bring_back, fsync, set_aside
 from grpo_tui.runs.lock import RunLock
-from grpo_tui.runs.schema import RunFileError, clear_errors, os_error, storable
+from grpo_tui.runs.schema import RunFileError, clear_errors, mean_over_tokens, os_error, storable
 
 PROMPT_EVENTS: tuple[type[Event], ...] = (
     RunStarted,
@@ -476,7 +476,7 @@ class RunWriter:
         )
         self._connection.executemany(
             "INSERT INTO completions (group_id, idx, text, finish_reason, num_tokens, reward, advantage, verdict, "
-            "record, arrays) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "record, arrays, measured, kl_ref, entropy) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?)",
             [_completion_row(cursor.lastrowid, place, item) for place, item in enumerate(group.completions)],
         )
 
@@ -547,6 +547,8 @@ def _completion_row(group_id: int | None, place: int, completion: CompletionReco
         None if verdict is None else str(verdict),
         codec.to_json(data),
         codec.pack(arrays),
+        mean_over_tokens(arrays.get("kl_ref_T")),
+        mean_over_tokens(arrays.get("entropies_T")),
     )
 
 

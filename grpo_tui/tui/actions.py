@@ -272,6 +272,14 @@ APP_ACTIONS = (
     Action("app.help", "question_mark,f1", "app.show_help", "help", "Keys and words explained.", "?", True),
     Action("app.quit", "q,ctrl+q", "app.leave", "quit", "Quit; asks first while a step runs.", "q", True),
     Action(
+        "app.welcome",
+        "Q,shift+q",
+        "app.go_to_welcome",
+        "leave the run",
+        "Back to Welcome, to the recent runs and presets; the run is stopped and saved. Asks first while it trains.",
+        "Q",
+    ),
+    Action(
         "app.suspend",
         "ctrl+z",
         "app.suspend",

@@ -34,7 +34,7 @@ from grpo_tui.tui.actions import (
 )
 from grpo_tui.tui.capture import OutputCapture
 from grpo_tui.tui.handing_out import HandingOut
-from grpo_tui.tui.leaving import Leaving
+from grpo_tui.tui.leaving import Leaving, Way
 from grpo_tui.tui.loop_lag import LoopLag
 from grpo_tui.tui.palette import palette_commands
 from grpo_tui.tui.remembering import Remembering
@@ -47,6 +47,7 @@ from grpo_tui.tui.starting import (
     Survey,
     find_runs,
     import_engine,
+    left_run,
     live_session,
     prepare_run,
     survey_machine,
@@ -54,7 +55,6 @@ from grpo_tui.tui.starting import (
 from grpo_tui.tui.travelling import Travelling
 
 if TYPE_CHECKING:
-    from grpo_tui.tui.recorded_session import RecordedSession
     from grpo_tui.tui.screens.welcome import WelcomeScreen
     from grpo_tui.tui.session import Session
     from grpo_tui.tui.view import RunView
@@ -64,7 +64,7 @@ KEYS_SECONDS = 1.0
 
 
 class GrpoApp(App[int]):
-    """One process, at most one run."""
+    """One process, at most one run at a time."""
 
     TITLE = "grpo-tui"
     ENABLE_COMMAND_PALETTE = True
@@ -106,7 +106,6 @@ class GrpoApp(App[int]):
         self.runs_root = runs_root or self.preferences.runs
         self.session_factory = session_factory
         self._survey_machine = survey
-        self._viewed: RecordedSession | None = None
         self._welcome: WelcomeScreen | None = None
         self.capture = capture
         self.now = now
@@ -141,8 +140,8 @@ class GrpoApp(App[int]):
     def on_unmount(self) -> None:
         """Let the loop end, and what was opened for reading go."""
         self.lag.stop()
-        if self._viewed is not None:
-            self._viewed.close()
+        if self.view is not None:
+            self.view.session.close()
 
     def action_toggle_lag(self) -> None:
         """Show in the header how late the event loop is, or no more."""
@@ -175,16 +174,24 @@ class GrpoApp(App[int]):
         if self._warm_up and self.view is None:
             threading.Thread(target=import_engine, name="warm-up", daemon=True).start()
 
-    def _open_welcome(self) -> None:
+    def _open_welcome(self, left: Path | None = None) -> None:
+        """Open Welcome; ``left`` is the run that one comes from."""
         from grpo_tui.tui.screens.welcome import WelcomeScreen
 
         self._welcome = WelcomeScreen()
         self.push_screen(self._welcome)
-        self.call_after_refresh(self._look_at_disk)
+        self.call_after_refresh(self._look_at_disk, self._welcome, left)
 
-    def _look_at_disk(self) -> None:
+    def _look_at_disk(self, welcome: WelcomeScreen, left: Path | None) -> None:
         """On threads, and after the first paint: they would share the interpreter with it."""
-        for work in (self._find_runs, self._look_around):
+
+        def look_for_runs() -> None:
+            run = left_run(left)
+            if run is not None:
+                welcome.tell(welcome.show_left, run)
+            self._find_runs()
+
+        for work in (look_for_runs, self._look_around):
             threading.Thread(target=work, name="looking", daemon=True).start()
 
     def _look_around(self) -> None:
@@ -197,18 +204,43 @@ class GrpoApp(App[int]):
 
     def on_welcome_screen_start(self, message: Any) -> None:
         """Begin what was chosen on the Welcome screen."""
-        self.start_run(message.config, resume=message.resume, paused=message.paused)
+        if self.view is None:  # a second Enter may come before the first has opened its run
+            self.start_run(message.config, resume=message.resume, paused=message.paused)
 
     def on_welcome_screen_view(self, message: Any) -> None:
         """Open a recording that was chosen on the Welcome screen."""
         from grpo_tui.tui.recorded_session import open_recording
 
+        if self.view is not None:
+            return
         try:
-            self._viewed = open_recording(message.path)
+            recording = open_recording(message.path)
         except (OSError, ValueError) as error:
             self.notify(str(error), title="cannot open", severity="error", markup=False, timeout=15)
             return
-        self.open_session(self._viewed, message.path, paused=True)
+        self.open_session(recording, message.path, paused=True)
+
+    async def show_welcome(self, trouble: str = "") -> None:
+        """Take the run down, whose engine has ended, and open Welcome.
+
+        Args:
+            trouble: what went wrong while it was left, to be told there.
+        """
+        if self.view is None:
+            return
+        view, left = self.view, self.run_dir
+        # Nothing is drawn of it any more, but its screens may still ask the session until they are gone.
+        self.view = self.run_dir = None
+        while len(self.screen_stack) > 1:
+            await self.pop_screen()
+        self.clear_notifications()
+        if self.capture is not None:
+            self.capture.end_run()
+        self._keys = ((), ())
+        await asyncio.to_thread(view.session.close)
+        self._open_welcome(left)
+        if trouble:
+            self.notify(trouble, title="the run was left", severity="error", markup=False, timeout=15)
 
     def start_run(
         self,
@@ -255,7 +287,10 @@ class GrpoApp(App[int]):
     def _tick(self) -> None:
         more = self._look()
         view = self.view
-        wait = self.rhythm.next_wait(trains=view is not None and view.state.mode is Mode.RUNNING)
+        here = (
+            view is not None and not view.session.read_only
+        )  # who looks at another process's run spares nothing
+        wait = self.rhythm.next_wait(trains=here and view is not None and view.state.mode is Mode.RUNNING)
         self._tick_in(0.01 if more else wait)
 
     def _look(self) -> bool:
@@ -335,6 +370,8 @@ class GrpoApp(App[int]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer only what can be done now: "pause" turns into "run", "retry" needs a failure."""
+        if action == "go_to_welcome":
+            return self.view is not None and not self.leaving.under_way
         if action == "go_room":
             return self.view is not None and self.screen.id not in parameters
         if action == "try_in_playground":
@@ -572,6 +609,10 @@ class GrpoApp(App[int]):
     def action_leave(self) -> None:
         """Quit, or ask first while a step runs."""
         self.leaving.ask()
+
+    def action_go_to_welcome(self) -> None:
+        """Leave the run for Welcome, or ask first while it trains."""
+        self.leaving.ask(Way.WELCOME)
 
     async def action_quit(self) -> None:
         """Textual's own way out takes ours."""

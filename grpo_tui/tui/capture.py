@@ -108,6 +108,15 @@ class OutputCapture:
             self._file.writelines(self._early)
             self._early.clear()
 
+    def end_run(self) -> None:
+        """The run is left: its file is closed, and what nobody took of its lines is not the next run's."""
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+            self._early.clear()
+        self.lines.clear()
+
     def take(self) -> list[tuple[str, bool]]:
         """Lines captured since the last call."""
         taken = []

@@ -40,6 +40,14 @@ class LaunchedApp(GrpoApp):
             gc.freeze()
         self._loading = loading
 
+    async def show_welcome(self, trouble: str = "") -> None:
+        """Also free what the run had: frozen, it would stay for as long as the program runs."""
+        await super().show_welcome(trouble)
+        self._loading = False
+        from grpo_tui.tui.live_session import free_memory
+
+        self.call_after_refresh(free_memory)
+
     def on_load(self) -> None:
         """Stop, save and leave when told to from outside."""
         loop = asyncio.get_running_loop()
@@ -99,7 +107,7 @@ def launch(
             requests=requests,
             capture=capture,
             warm_up=recording is None,
-            spares_training=recording is None,
+            spares_training=True,
         )
         status = app.run()
         app.remembering.flush()

@@ -91,3 +91,7 @@ class Session(Protocol):
     def alive(self) -> bool:
         """Whether the engine thread is still at work."""
         ...
+
+    def close(self) -> None:
+        """Let go of what was opened for reading; a live engine has ended before. May wait for a read. Safe to call twice."""
+        ...

@@ -65,6 +65,16 @@ def find_runs(runs_root: Path) -> Sequence[RunSummary]:
         return []
 
 
+def left_run(run_dir: Path | None) -> RunSummary | None:
+    """The run that was just left, in short; None where nothing of it can be resumed or viewed."""
+    from grpo_tui.runs.schema import DATABASE
+    from grpo_tui.runs.store import summarize
+
+    if run_dir is None or not (run_dir / DATABASE).is_file():
+        return None
+    return summarize(run_dir)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
     """What this machine has: its devices, and models that need no download."""

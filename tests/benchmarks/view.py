@@ -133,7 +133,14 @@ def _reader(run_dir: Path, steps: int) -> None:
         words = ("zebra", "fraction", "apples week", "n77", "frac", "a", "nothing-of-the-kind")
         searches = [_timed(lambda word=word: reader.search(word, 500)) for word in words]
         _say("full-text search", max(searches) * 1000, 300.0, f"ms, worst of {len(words)}")
-        for text in ("reward<1", 'len>140 & prompt~"of 77 "', "verdict=unparsed", "math<0", "kl_ref>1"):
+        for text in (
+            "reward<1",
+            'len>140 & prompt~"of 77 "',
+            "verdict=unparsed",
+            "math<0",
+            "kl_ref>1",
+            "entropy>9",
+        ):
             query = parse(text, ("math",))
             print(
                 f"filter {text}: {1000 * _timed(lambda query=query: reader.matching(query)):.0f} ms (no limit)"

@@ -87,6 +87,20 @@ def test_the_table_on_stdout_and_a_line_for_each_run_on_stderr(grpo_tui: Command
 
 
 @pytest.mark.usefixtures("no_training")
+def test_settings_that_a_comparison_decides_itself_are_told_first_in_one_line(
+    grpo_tui: Command, tmp_path: Path
+) -> None:
+    options = ("--algorithms", "grpo", "--seeds", "1", "--sweep", "1", "--out", tmp_path / "out")
+    answer = grpo_tui("compare", *options, "--set", "run.steps=5", "--set", "optim.lr=0.002")
+    assert answer.code == 0
+    lines = answer.err.splitlines()
+    assert [line for line in lines if "not used" in line] == lines[:1]
+    assert lines[0].startswith("not used: run.steps=5; a run of a comparison ends by --tokens")
+    again = grpo_tui("compare", *options, "--set", "optim.lr=0.002")
+    assert "not used" not in again.err
+
+
+@pytest.mark.usefixtures("no_training")
 def test_json_lines(grpo_tui: Command, tmp_path: Path) -> None:
     out = tmp_path / "out"
     options = ("--algorithms", "grpo", "--seeds", "2", "--tokens", "500", "--sweep", "1,2", "--json")

@@ -11,6 +11,7 @@ from grpo_tui.compare.plan import (
     base_configs,
     choose,
     parse_algorithms,
+    passed_over,
     plan_measured,
     plan_sweep,
     step_size_key,
@@ -112,6 +113,26 @@ def test_what_a_user_sets_holds_for_every_algorithm_and_the_rest_is_the_rows() -
     grpo, dr_grpo = base_configs(asked).values()
     assert (grpo.algorithm.num_minibatches, dr_grpo.algorithm.num_minibatches) == (2, 2)
     assert (grpo.algorithm.beta, dr_grpo.algorithm.beta) == (0.04, 0.0)
+
+
+def test_what_a_user_sets_and_a_comparison_decides_is_told(tmp_path: Path) -> None:
+    """Seen to fail with: what the preset sets told too, or what the file sets not."""
+
+    def told(**changes: object) -> list[str]:
+        asked = terms("grpo", "trpo", **changes)
+        return passed_over(asked, base_configs(asked), OUT)
+
+    assert told(preset="gsm8k") == []
+    kept = ("sampling.max_completion_tokens=9", "optim.lr=0.5", "run.seed=3", "sampling.group_size=4")
+    assert told(overrides=kept) == []
+    assert told(overrides=("steps=5", "run.name=mine", *kept, "eval.every=1")) == [
+        "run.steps=5",
+        "run.name=mine",
+        "eval.every=1",
+    ]
+    file = tmp_path / "mine.toml"
+    file.write_text("[run]\nsteps = 7\nmax_tokens = 9\n[optim]\nlr = 0.1\n")
+    assert told(config_file=file) == ["run.steps=7", "run.max_tokens=9"]
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ class _Filler:
             self._db.executemany("INSERT INTO groups VALUES (?, ?, ?, ?, ?)", groups)
             self._db.executemany(
                 "INSERT INTO completions (group_id, idx, text, finish_reason, num_tokens, reward, advantage, verdict, "
-                "record, arrays) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "record, arrays, measured, kl_ref, entropy) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?)",
                 answers,
             )
             self._events(step)
@@ -172,11 +172,11 @@ class _Filler:
             )
 
     def _answer(self, group_id: int, place: int, step: int, problem: int) -> tuple[Any, ...]:
-        _, _, text, finish, size, reward, advantage, verdict, record, arrays = self._rng.choice(self._rows)
+        _, _, text, finish, size, reward, advantage, verdict, record, *rest = self._rng.choice(self._rows)
         rare = " zebra" if step % 97 == 0 and place == 3 else ""
         return (
             group_id, place, f"{text}{rare} n{problem}", finish, size, reward, advantage, verdict,
-            record.replace('"index":0', f'"index":{place}', 1), arrays,
+            record.replace('"index":0', f'"index":{place}', 1), *rest,
         )  # fmt: skip
 
     def _events(self, step: int) -> None:

@@ -30,6 +30,7 @@ class ScriptedSession:
         self.loaded: list[int] = []
         self.is_alive = True
         self.drained = 0
+        self.closed = False
 
     @property
     def read_only(self) -> bool:
@@ -92,6 +93,9 @@ class ScriptedSession:
                         )
                     )
         return found
+
+    def close(self) -> None:
+        self.closed = True
 
     def load_step(self, step: int) -> StepDetail | None:
         self.loaded.append(step)

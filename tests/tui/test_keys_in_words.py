@@ -94,7 +94,8 @@ README = {
     "y Y ctrl+s": "out.copy out.copy_as out.screenshot",
     "ctrl+o ctrl+z": "app.jump app.suspend",
     "5": "room.tune",
-    "? ctrl+p q": "app.help app.palette app.quit",
+    "? ctrl+p": "app.help app.palette",
+    "Q q": "app.welcome app.quit",
 }
 """The first column of its table of keys, and what the second says they do."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -30,28 +31,40 @@ class LeaveScreen(ModalScreen[str | None]):
     ]
     DEFAULT_CSS = f"LeaveScreen {{ {SHEET} }}"
 
-    def __init__(self, step: int) -> None:
+    def __init__(self, step: int | None, what: str = "quit", *, running: bool = True) -> None:
+        """Ask.
+
+        Args:
+            step: the step in progress; None between two.
+            what: one is about to do, a word or two.
+            running: whether training goes on; else it waits inside the step.
+        """
         super().__init__(id="leave")
-        self._step = step
+        self._step, self._what, self._runs = step, what, running
 
     def compose(self) -> ComposeResult:
-        """Three choices."""
+        """The choices."""
         yield LinesView(id="question")
 
     def on_mount(self) -> None:
         """Write them."""
         sheet = self.query_one("#question", LinesView)
-        sheet.border_title = Content(f"Step {self._step} is running")
-        lines: list[Line] = [
-            (("f", "key"), ("    finish the step, save, and quit", "")),
-            (("s", "key"), ("    save and quit now (the step in progress is lost)", "")),
-            (("Esc", "key"), ("  cancel", "")),
-        ]
+        subject = "Training" if self._step is None else f"Step {self._step}"
+        sheet.border_title = Content(f"{subject} is {'running' if self._runs else 'in progress'}")
+        now: Line = (("s", "key"), (f"    save and {self._what} now", ""))
+        lines: list[Line] = [now, (("Esc", "key"), ("  cancel", ""))]
+        if self._step is not None:
+            finish: Line = (("f", "key"), (f"    finish the step, save, and {self._what}", ""))
+            lines[:1] = [finish, (*now, (" (the step in progress is lost)", ""))]
         sheet.set_lines(lines)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """There is no step to finish between two."""
+        return not (action == "dismiss" and parameters == ("finish",) and self._step is None)
 
 
 class ClosingScreen(ModalScreen[None]):
-    """Shown while the engine stops and saves; counts down to leaving anyway."""
+    """Shown while the engine stops and saves; counts down to leaving anyway, where one is to."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q,ctrl+q", "app.leave_at_once", "leave at once", id="closing.leave"),
@@ -65,12 +78,23 @@ class ClosingScreen(ModalScreen[None]):
         """One note."""
         yield LinesView(id="note")
 
-    def show(self, seconds_left: float, *, after_step: bool = False) -> None:
-        """Say what is waited for."""
-        for sheet in self.query("#note").results(LinesView):
+    def show(self, seconds_left: float, *, after_step: bool = False, loading: bool = False) -> None:
+        """Say what is waited for.
+
+        Args:
+            seconds_left: until one leaves anyway; infinite where the engine is waited for, however long it takes.
+            after_step: the step is finished first.
+            loading: the engine is still loading, and can stop only when it is done with that.
+        """
+        waits = math.isinf(seconds_left)
+        if after_step:
+            what = "finishing the step, then saving…"
+        elif waits:
             what = (
-                "finishing the step, then saving…"
-                if after_step
-                else f"saving…  at most {duration(seconds_left)} more"
+                "waiting for the engine to load, to stop it…" if loading else "saving, then back to the runs…"
             )
-            sheet.set_lines([((what, "bold"),), (("", ""),), (("q", "key"), ("  leave at once", ""))])
+        else:
+            what = f"saving…  at most {duration(seconds_left)} more"
+        at_once = "  quit at once, without waiting" if waits else "  leave at once"
+        for sheet in self.query("#note").results(LinesView):
+            sheet.set_lines([((what, "bold"),), (("", ""),), (("q", "key"), (at_once, ""))])

@@ -114,7 +114,7 @@ class WelcomeScreen(Screen[None]):
         super().__init__(id="welcome")
         self._runs: Sequence[RunSummary] | None = None
         self._opened: list[RunSummary] = []
-        """Runs whose path was typed, newest first."""
+        """Runs whose path was typed and the one that was left, newest first."""
         self._survey: Survey | None = None
         self._rows: list[Row] = []
         self._choice = Choice(preset=next(iter(PRESETS)))
@@ -162,6 +162,17 @@ class WelcomeScreen(Screen[None]):
         self._runs = runs
         self._fill()
 
+    def show_left(self, run: RunSummary) -> None:
+        """Put the run that was just left on top, wherever it lies, and the cursor on it if nobody moved that meanwhile."""
+        untouched = self._choice.key == Choice(preset=self._preset).key
+        self._put_on_top(run)
+        if untouched:
+            self._choice = Choice(run=run)
+        self._fill()
+
+    def _put_on_top(self, run: RunSummary) -> None:
+        self._opened = [run, *(other for other in self._opened if other.path != run.path)]
+
     def show_survey(self, survey: Survey) -> None:
         """Show what the machine has."""
         self._survey = survey
@@ -199,8 +210,8 @@ class WelcomeScreen(Screen[None]):
     def _all_runs(self) -> Sequence[RunSummary] | None:
         if self._runs is None:
             return self._opened or None
-        known = {run.path for run in self._opened}
-        return [*self._opened, *(run for run in self._runs if run.path not in known)]
+        known = {run.path.absolute() for run in self._opened}
+        return [*self._opened, *(run for run in self._runs if run.path.absolute() not in known)]
 
     def _fill(self) -> None:
         view = self.query_one("#choices", LinesView)
@@ -413,7 +424,7 @@ class WelcomeScreen(Screen[None]):
         elif isinstance(found, Path):
             self.post_message(self.View(found))
         else:
-            self._opened = [found, *(run for run in self._opened if run.path != found.path)]
+            self._put_on_top(found)
             self._choice, self._trouble = Choice(run=found), found.problem
             self.query_one("#path", Input).value = ""
             self.action_leave_input()
