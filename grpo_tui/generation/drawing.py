@@ -126,6 +126,7 @@ def _draw_round(
                     prefill_seconds=cost.prefill_seconds,
                     decode_seconds=cost.decode_seconds,
                     peek=drawn.peek,
+                    ended=drawn.ended,
                 )
             )
     except torch.OutOfMemoryError:
@@ -201,13 +202,21 @@ class Drawn:
         self.num_finished += num_drawn - self.num_running
         return tokens_N, runs_on_N
 
-    def peek(self, rows: range) -> list[Glimpse]:
+    def peek(self, rows: Sequence[int]) -> list[Glimpse]:
         """What was drawn so far of some completions, moved to the host."""
-        part = slice(rows.start, rows.stop)
-        lengths = self._lengths_B[part].tolist()
-        tokens = self._tokens_B_T[part, : max(lengths, default=0)].tolist()
-        ended = self._ended_B()[part].tolist()
-        return [Glimpse(row[:n], end) for row, n, end in zip(tokens, lengths, ended, strict=True)]
+        rows_M = torch.tensor(rows, dtype=torch.long, device=self.device)
+        lengths = self._lengths_B[rows_M].tolist()
+        tokens = self._tokens_B_T[rows_M, : max(lengths, default=0)].tolist()
+        ended, stopped = self._ended_B()[rows_M].tolist(), self._stopped_B[rows_M].tolist()
+        return [
+            Glimpse(row[:n], _reason(stop) if end else "")
+            for row, n, end, stop in zip(tokens, lengths, ended, stopped, strict=True)
+        ]
+
+    def ended(self) -> list[bool]:
+        """Which completions are finished."""
+        ended: list[bool] = self._ended_B().tolist()
+        return ended
 
     def _ended_B(self) -> Tensor:
         return self._stopped_B | (self._lengths_B == self.max_new_tokens)
@@ -232,7 +241,11 @@ class Drawn:
                 token_ids_T=tokens[row, :n].copy(),
                 logprobs_T=logprobs[row, :n].copy(),
                 entropies_T=entropies[row, :n].copy(),
-                finish_reason="stop" if stopped[row] else "length",
+                finish_reason=_reason(stopped[row]),
             )
             for row, n in enumerate(self._lengths_B.tolist())
         ]
+
+
+def _reason(stopped: bool) -> str:
+    return "stop" if stopped else "length"

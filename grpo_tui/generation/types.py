@@ -46,14 +46,24 @@ class Glimpse(NamedTuple):
 
     token_ids: list[int]
     """Its end included."""
-    finished: bool
+    finish_reason: str = ""
+    """Empty while it is not finished."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more comes."""
+        return bool(self.finish_reason)
 
 
-Peek = Callable[[range], list[Glimpse]]
+Peek = Callable[[Sequence[int]], list[Glimpse]]
 """From requests, counted from the first of the call, to what was drawn of each so far."""
 
 
-def _nothing(_rows: range) -> list[Glimpse]:
+def _nothing(_rows: Sequence[int]) -> list[Glimpse]:
+    return []
+
+
+def _nobody() -> list[bool]:
     return []
 
 
@@ -74,6 +84,8 @@ class TokenTick:
     """Spent so far in this call; what listeners to ticks take is not among them."""
     peek: Peek = field(default=_nothing, compare=False)
     """Gives what was drawn of some requests so far. Waits for the device, so it is for the few who look."""
+    ended: Callable[[], list[bool]] = field(default=_nobody, compare=False)
+    """Which requests are finished. Waits for the device too."""
 
 
 OnToken = Callable[[TokenTick], None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +33,7 @@ class Scene:
     groups: list[Sampled]
     watch: Watch = field(default_factory=Watch)
     time: float = 0.0
-    asked: list[range] = field(default_factory=list)
+    asked: list[Sequence[int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.following = Following(self.watch, Letters(), 7, self.groups, lambda: self.time)
@@ -40,9 +41,9 @@ class Scene:
     def look(
         self, rows: list[list[int]], *, ended: tuple[int, ...] = (), finished: int = 0
     ) -> Preview | None:
-        def peek(wanted: range) -> list[Glimpse]:
+        def peek(wanted: Sequence[int]) -> list[Glimpse]:
             self.asked.append(wanted)
-            return [Glimpse(rows[i], i in ended) for i in wanted]
+            return [Glimpse(rows[i], "stop" if i in ended else "") for i in wanted]
 
         self.following.look(
             TokenTick(
@@ -191,10 +192,10 @@ def test_what_is_seen_is_what_is_drawn(sampler: str, monkeypatch: pytest.MonkeyP
 
 
 def test_nobody_looking_costs_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    copies: list[range] = []
+    copies: list[Sequence[int]] = []
     peek = drawing.Drawn.peek
 
-    def counted(drawn: drawing.Drawn, rows: range) -> list[Glimpse]:
+    def counted(drawn: drawing.Drawn, rows: Sequence[int]) -> list[Glimpse]:
         copies.append(rows)
         return peek(drawn, rows)
 

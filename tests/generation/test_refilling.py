@@ -238,16 +238,25 @@ def test_a_glimpse_of_any_completion(policy: Policy) -> None:
     """Of one that waits, that runs, and that has ended long ago. Seen to fail with: rows counted by their place."""
     whole = [sample.token_ids_T.tolist() for sample in drawn_at_once(policy)]
     seen: list[list[Glimpse]] = []
-    FastSampler(policy, 6).sample(REQUESTS, SETTINGS, lambda tick: seen.append(tick.peek(range(3, 30))))
+    ended_flags: list[list[bool]] = []
+
+    def look(tick: TokenTick) -> None:
+        seen.append(tick.peek(range(3, 30)))
+        ended_flags.append(tick.ended()[3:30])
+
+    FastSampler(policy, 6).sample(REQUESTS, SETTINGS, look)
+    assert ended_flags == [[glimpse.finished for glimpse in glimpses] for glimpses in seen]
     waited = ran = ended = 0
     for glimpses in seen:
         assert len(glimpses) == 27
         for tokens, glimpse in zip(whole[3:30], glimpses, strict=True):
+            reason = "stop" if tokens[-1] in ENDS else "length"
             assert glimpse.token_ids == tokens[: len(glimpse.token_ids)]
             assert glimpse.finished == (len(glimpse.token_ids) == len(tokens))
             waited += not glimpse.token_ids
             ran += bool(glimpse.token_ids) and not glimpse.finished
             ended += glimpse.finished
+            assert glimpse.finish_reason in ("", reason)
     assert min(waited, ran, ended) > 50
 
 
