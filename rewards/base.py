@@ -146,6 +146,24 @@ class Reward(Protocol):
         ...
 
 
+@runtime_checkable
+class BeginsEarly(Protocol):
+    """What a reward may have besides, if other processes judge for it: they can begin before the scores are asked for."""
+
+    @property
+    def asks_workers(self) -> bool:
+        """Whether that is worth while: some of the answers that were scored lately were not judged at once."""
+        ...
+
+    def begin(self, samples: Sequence[Sample]) -> None:
+        """Begin to judge samples that :meth:`Reward.score` will be asked about, and return at once."""
+        ...
+
+    def drop_begun(self) -> None:
+        """It will not be asked about what was begun."""
+        ...
+
+
 class MeasuringReward(ABC):
     """A reward that measures one completion at a time, has no opinion on golds and holds nothing to free."""
 

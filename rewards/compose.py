@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from rewards.base import Reward, Sample, Score, Verdict
+from rewards.base import BeginsEarly, Reward, Sample, Score, Verdict
 from rewards.failures import CONTAINED, FailureLog, RewardError, describe
 from rewards.functions import sound_score
 
@@ -109,6 +110,28 @@ class WeightedReward:
                     warm_up()
                 except CONTAINED as problem:  # scoring will meet it again
                     self._report(part, problem)
+
+    @property
+    def asks_workers(self) -> bool:
+        """Whether a component would have something to begin before its scores are asked for."""
+        return any(part.asks_workers for part in self._beginning)
+
+    def begin(self, samples: Sequence[Sample]) -> None:
+        """Let components whose workers can do so begin on samples that will be scored later. Others are not called."""
+        for part in self._beginning:
+            if part.asks_workers:
+                with contextlib.suppress(*CONTAINED):  # scoring will meet it again
+                    part.begin(samples)
+
+    def drop_begun(self) -> None:
+        """Let go of what was begun and will not be scored."""
+        for part in self._beginning:
+            with contextlib.suppress(*CONTAINED):
+                part.drop_begun()
+
+    @property
+    def _beginning(self) -> list[BeginsEarly]:
+        return [part for part, _ in self._parts if isinstance(part, BeginsEarly)]
 
     def close(self) -> None:
         """Close every component, whatever another one raises. Safe to call twice."""

@@ -7,7 +7,7 @@ worker, which is killed at its deadline.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from rewards.base import Explanation, Sample, Score, Verdict
@@ -16,7 +16,13 @@ from rewards.evident import judge_evident
 from rewards.finding.candidates import FORMS
 from rewards.judging import VERIFIER_VERSION, check_gold
 from rewards.trees.tree import clip
+from rewards.workers.begun import Begun
 from rewards.workers.isolation import Failure, Reply, WorkerPool
+
+_EVIDENT_IN_A_ROW = 512
+"""Answers judged in this process, one after the other, after which workers are thought idle."""
+
+_Key = tuple[str, str, str, str]
 
 
 class MathVerifier:
@@ -49,6 +55,8 @@ class MathVerifier:
         self._lenient = lenient
         self._form = form
         self._pool = WorkerPool(workers=workers, deadline_s=deadline_s, memory_mb=memory_mb)
+        self._early: Begun[_Key] = Begun(self._pool)
+        self._num_evident = _EVIDENT_IN_A_ROW
 
     @property
     def name(self) -> str:
@@ -65,23 +73,44 @@ class MathVerifier:
 
     def close(self) -> None:
         """End the worker processes. Safe to call twice; a later score starts them again."""
+        self._early.drop()
         self._pool.close()
+
+    @property
+    def asks_workers(self) -> bool:
+        """Whether one of the last some hundred answers needed a worker."""
+        return self._num_evident < _EVIDENT_IN_A_ROW
+
+    def begin(self, samples: Sequence[Sample]) -> None:
+        """Let workers begin on those samples that need one; :meth:`score` will find what they make of them."""
+        keys = dict.fromkeys(_key(sample) for sample in samples if self._judge_here(sample) is None)
+        self._early.begin({key: self._request(*key) for key in keys})
+
+    def drop_begun(self) -> None:
+        """What was begun early will not be scored."""
+        self._early.drop()
 
     def score(self, samples: Sequence[Sample]) -> list[Score]:
         """Judge ``samples`` in order. Never raises on any text."""
         scores: list[Score | None] = [None] * len(samples)
-        waiting: dict[tuple[str, ...], list[int]] = {}
+        waiting: dict[_Key, list[int]] = {}
         for index, sample in enumerate(samples):
             scores[index] = self._judge_here(sample)
             if scores[index] is None:
-                key = (sample.gold, sample.completion, sample.prompt, sample.finish_reason)
-                waiting.setdefault(key, []).append(index)
-        replies = self._pool.run([self._request(*key) for key in waiting])
-        for reply, indices in zip(replies, waiting.values(), strict=True):
+                waiting.setdefault(_key(sample), []).append(index)
+        self._num_evident = 0 if waiting else self._num_evident + len(samples)
+        for key, reply in self._replies(waiting).items():
+            indices = waiting[key]
             score = _score_of(reply, samples[indices[0]])
             for index in indices:
                 scores[index] = score
         return [score for score in scores if score is not None]
+
+    def _replies(self, keys: Collection[_Key]) -> dict[_Key, Reply]:
+        """What workers make of each, those that were begun early and those that were not."""
+        replies = self._early.take(keys)
+        rest = [key for key in keys if key not in replies]
+        return replies | dict(zip(rest, self._pool.run([self._request(*key) for key in rest]), strict=True))
 
     def _judge_here(self, sample: Sample) -> Score | None:
         """Judge a plain answer in this process; None where a worker is needed."""
@@ -99,6 +128,11 @@ class MathVerifier:
             "lenient": self._lenient,
             "form": self._form,
         }
+
+
+def _key(sample: Sample) -> _Key:
+    """All that a verdict depends on."""
+    return sample.gold, sample.completion, sample.prompt, sample.finish_reason
 
 
 def _score_of(reply: Reply, sample: Sample) -> Score:

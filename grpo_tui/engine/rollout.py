@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from grpo_tui.data.order import with_stand_ins
 from grpo_tui.engine.control import Gate
+from grpo_tui.engine.early_judging import EarlyJudging
 from grpo_tui.engine.ordering import plan_of
 from grpo_tui.engine.timing import Tally
 from grpo_tui.engine.trainer import Prompt, Trainer
@@ -103,12 +104,14 @@ def sample_groups(trainer: Trainer, step: int, rollout: Rollout, gate: Gate) -> 
     requests = [request for place in places for request in _requests(trainer, step, place)]
     settings = sampling_settings(trainer)
     report = token_reporter(trainer, step, Phase.SAMPLE, gate, _following(trainer, step, places))
+    early = EarlyJudging(trainer, [p.prompt.record() for p in places for _ in range(p.wanted)])
     last: TokenTick | None = None
 
     def on_token(tick: TokenTick) -> None:
         nonlocal last
         last = tick
         report(tick)
+        early.look(tick)
 
     drawn = trainer.sampler.sample(requests, settings, on_token)
     if last is not None:

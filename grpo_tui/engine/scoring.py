@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from grpo_tui.engine.control import Gate
 from grpo_tui.engine.rollout import Rollout
+from grpo_tui.engine.samples import samples_of
 from grpo_tui.engine.trainer import Trainer
 from grpo_tui.events.records import GroupRecord, Phase
 from grpo_tui.events.types import GroupScored, Progress
-from rewards.base import Sample
 
 
 def score_groups(trainer: Trainer, step: int, rollout: Rollout, gate: Gate) -> None:
@@ -40,22 +40,3 @@ def scored(trainer: Trainer, group: GroupRecord, max_tokens: int) -> GroupRecord
         for completion, result in zip(fresh, results, strict=True)
     }
     return replace(group, completions=tuple(judged.get(c.index, c) for c in group.completions))
-
-
-def samples_of(group: GroupRecord, max_tokens: int) -> list[Sample]:
-    """What the reward is given of a group; ``num_tokens`` and ``max_tokens`` let length rewards count tokens."""
-    return [
-        Sample(
-            problem_id=group.problem.id,
-            prompt=group.problem.question,
-            completion=completion.text,
-            gold=group.problem.answer,
-            finish_reason=completion.finish_reason,
-            metadata={
-                **group.problem.metadata,
-                "num_tokens": str(completion.num_tokens),
-                "max_tokens": str(max_tokens),
-            },
-        )
-        for completion in group.completions
-    ]

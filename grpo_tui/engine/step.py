@@ -45,6 +45,7 @@ def run_step(trainer: Trainer, gate: Gate) -> StepMetrics:
             return _run_step(trainer, gate, step)
     finally:
         trainer.in_progress = None
+        trainer.reward.drop_begun()  # of a step that was left
 
 
 def _run_step(trainer: Trainer, gate: Gate, step: int) -> StepMetrics:

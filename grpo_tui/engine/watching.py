@@ -12,7 +12,7 @@ from typing import Any
 
 from grpo_tui.events.types import GrowingAnswer, Preview
 from grpo_tui.generation.detokenize import Unfolding
-from grpo_tui.generation.types import TokenTick
+from grpo_tui.generation.types import Glimpse, TokenTick
 
 LOOK_SECONDS = 0.2
 """Shortest time between two looks: five a second are as many as a person can follow."""
@@ -72,23 +72,22 @@ class Following:
         sampled = self._groups.get(-1 if wanted is None else wanted)
         if sampled is None:
             return
-        # Rows are counted from the first of this round; a group may lie across two rounds.
-        low = max(0, sampled.first - tick.first)
-        rows = range(low, max(low, sampled.first + sampled.count - tick.first))
-        answers = []
-        for offset, tokens in enumerate(tick.peek(rows)):
-            index = sampled.drawn_before + tick.first + low + offset - sampled.first
-            answers.append(self._answer(sampled.group, index, tokens, tick.longest))
+        rows = range(sampled.first, sampled.first + sampled.count)
+        answers = [
+            self._answer(sampled.group, sampled.drawn_before + offset, glimpse)
+            for offset, glimpse in enumerate(tick.peek(rows))
+            if glimpse.token_ids  # the others wait for a place
+        ]
         if answers:
             self._watch.latest = Preview(
                 step=self._step, group=sampled.group, question=sampled.question, answers=tuple(answers)
             )
 
-    def _answer(self, group: int, index: int, tokens: Sequence[int], longest: int) -> GrowingAnswer:
+    def _answer(self, group: int, index: int, glimpse: Glimpse) -> GrowingAnswer:
         text = self._texts.setdefault((group, index), Unfolding(self._tokenizer))
         return GrowingAnswer(
             index=index,
-            num_tokens=len(tokens),
-            text=text.follow(tokens)[-TAIL_CHARACTERS:],
-            finished=len(tokens) < longest,
+            num_tokens=len(glimpse.token_ids),
+            text=text.follow(glimpse.token_ids)[-TAIL_CHARACTERS:],
+            finished=glimpse.finished,
         )

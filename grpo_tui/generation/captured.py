@@ -3,7 +3,9 @@
 A position of a small model is some hundreds of kernels of a few microseconds: launched one by one they wait for Python. Here
 tokens, positions, the mask and the place to write at are tensors that stay where they are; the cache is seen whole, with what
 is not filled yet masked. Rows that leave, and a cache that grows, move things: then the graph is captured anew, which
-happens a handful of times in a rollout.
+happens a handful of times in a rollout. A completion that takes the place of another moves nothing: its prompt is written into
+the cache where that lies, and what each row may look at is copied to its address before every launch. So is a cache that is
+trimmed: it is shifted in place.
 """
 
 from __future__ import annotations
@@ -43,9 +45,7 @@ class _FixedCache:
 class _Bound:
     """One cache as it lies now, and the graph over it."""
 
-    def __init__(
-        self, decode: Callable[..., Tensor], cache: SlabCache, tokens_B: Tensor, looks: Tensor | None
-    ) -> None:
+    def __init__(self, decode: Callable[..., Tensor], cache: SlabCache, tokens_B: Tensor) -> None:
         for layer in cache.layers:
             # What is masked still meets a weight of 0, and 0 times the NaN that lies in fresh memory is NaN.
             layer.keys[:, :, layer.length :] = 0.0
@@ -58,16 +58,20 @@ class _Bound:
         self._positions_B = torch.empty_like(tokens_B)
         self._slot_1 = torch.zeros(1, dtype=torch.long, device=device)
         self._visible = torch.zeros(rows, 1, 1, room, dtype=torch.bool, device=device)
-        self._visible[..., :length] = True if looks is None else looks[..., :length]
+        self._length = length
+        """Columns that may have been made visible."""
         self._cache = _FixedCache(cache, self._slot_1)
         self._graph: Any = None
         self._logits_B_V: Tensor | None = None
 
-    def step(self, tokens_B: Tensor, positions_B: Tensor, length: int) -> Tensor:
+    def step(self, tokens_B: Tensor, positions_B: Tensor, looks: Tensor | None, length: int) -> Tensor:
         self._tokens_B.copy_(tokens_B)
         self._positions_B.copy_(positions_B)
         self._slot_1.fill_(length)
-        self._visible[..., length] = True
+        self._visible[..., : length + 1] = True if looks is None else looks
+        if self._length > length:  # the cache was trimmed
+            self._visible[..., length + 1 :] = False
+        self._length = length
         if tokens_B.device.type != "cuda":
             return self._run()
         if self._graph is None:
@@ -108,8 +112,8 @@ class Captured:
         bound = self._bound
         # Rows that left, or a cache that grew or is another one, are other tensors.
         if bound is None or bound.keys is not cache.layers[0].keys:
-            self._bound = bound = _Bound(self._decode, cache, tokens_B, looks)
-        logits = bound.step(tokens_B, positions_B, length)
+            self._bound = bound = _Bound(self._decode, cache, tokens_B)
+        logits = bound.step(tokens_B, positions_B, looks, length)
         cache.lengthen()
         return logits
 

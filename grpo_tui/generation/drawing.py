@@ -1,10 +1,11 @@
-"""What both samplers do alike: rounds of rows, the record of what was drawn, and when a row has ended."""
+"""What both samplers do alike: the record of what was drawn, when a row has ended, and what is told on the way."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,19 +15,24 @@ from torch import Tensor
 
 from grpo_tui.generation.choice import choose
 from grpo_tui.generation.streams import uniforms
-from grpo_tui.generation.types import OnToken, SampledTokens, SampleRequest, SamplingSettings, TokenTick
+from grpo_tui.generation.types import (
+    Glimpse,
+    OnToken,
+    SampledTokens,
+    SampleRequest,
+    SamplingSettings,
+    TokenTick,
+)
 from grpo_tui.policy.policy import Policy
 
 _LOG = logging.getLogger("sampler")
 
 MAX_ROWS = 256
-"""Completions decoded together; more are drawn in several rounds."""
+"""Completions decoded together; more of them wait until there is place."""
 
 
 class Round(Protocol):
     """Rows being decoded together."""
-
-    drawn: Drawn
 
     def advance(self) -> bool:
         """Draw one more token for every running row; False when there was nothing left to draw."""
@@ -34,100 +40,116 @@ class Round(Protocol):
 
 
 @dataclass(slots=True)
-class _Cost:
+class Cost:
     """What one call has taken so far."""
 
     num_prompt_tokens: int = 0
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
 
+    @contextmanager
+    def prefill(self, num_tokens: int, device: torch.device) -> Iterator[None]:
+        """Within: so many prompt tokens go through the model."""
+        _wait(device)  # else decoding would count as prefill,
+        started = time.perf_counter()
+        yield
+        _wait(device)  # and prefill as decoding
+        self.prefill_seconds += time.perf_counter() - started
+        self.num_prompt_tokens += num_tokens
 
-def in_rounds(
+    def advance(self, this: Round) -> bool:
+        """Advance a round; its time counts as decoding, apart from the prompts that went through in it."""
+        started, prefilled = time.perf_counter(), self.prefill_seconds
+        try:
+            return this.advance()
+        finally:
+            self.decode_seconds += time.perf_counter() - started - (self.prefill_seconds - prefilled)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+Begin = Callable[["Drawn", Sequence[int], int, Cost], Round]
+"""From the record, which requests wait (some at least), how many rows may be decoded together, and what it costs, to a round.
+
+A round may leave some that wait for another one.
+"""
+
+
+def draw_all(
+    policy: Policy,
     requests: Sequence[SampleRequest],
+    settings: SamplingSettings,
     max_rows: int,
-    begin: Callable[[Sequence[SampleRequest]], Round],
+    begin: Begin,
     on_token: OnToken,
 ) -> list[SampledTokens]:
-    """Draw all requests, ``max_rows`` at a time, telling each position.
+    """Draw all requests, at most ``max_rows`` together, telling each position.
 
-    Where memory runs out a round is drawn again with half as many rows; each completion has its own stream, so it comes
-    out the same.
+    Where memory runs out, what has not ended is drawn again with half as many rows; each completion has its own stream, so
+    it comes out the same.
 
     Raises:
         torch.OutOfMemoryError: not even one row fits.
     """
-    results: list[SampledTokens] = []
-    cost = _Cost()
-    while len(results) < len(requests):
-        rows = requests[len(results) : len(results) + max_rows]
-        drawn = _draw_round(begin, rows, results, len(requests), on_token, cost)
-        if drawn is not None:
-            results += drawn.results()
+    if not requests:
+        return []
+    drawn, cost = Drawn(policy, requests, settings), Cost()
+    while waiting := drawn.unfinished():
+        max_rows = min(max_rows, len(waiting))
+        if _draw_round(begin, drawn, waiting, max_rows, cost, on_token):
             continue
         # Here the frames that held the tensors are gone.
-        max_rows = max(1, len(rows) // 2)
+        max_rows = max_rows // 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         _LOG.warning("out of memory in sampling: drawing at most %d completions at once", max_rows)
-    return results
+    return drawn.results()
 
 
 def _draw_round(
-    begin: Callable[[Sequence[SampleRequest]], Round],
-    rows: Sequence[SampleRequest],
-    before: Sequence[SampledTokens],
-    num_total: int,
-    on_token: OnToken,
-    cost: _Cost,
-) -> Drawn | None:
-    """One round; None where memory ran out and there are rows to leave for later."""
-    tokens_before = sum(len(sample.token_ids_T) for sample in before)
+    begin: Begin, drawn: Drawn, waiting: Sequence[int], max_rows: int, cost: Cost, on_token: OnToken
+) -> bool:
+    """One round; False where memory ran out and there are rows to leave for later."""
     try:
-        started = time.perf_counter()
-        this = begin(rows)
-        drawn = this.drawn
-        if drawn.device.type == "cuda":
-            torch.cuda.synchronize(drawn.device)  # else the prefill would count as decoding
-        cost.prefill_seconds += time.perf_counter() - started
-        cost.num_prompt_tokens += sum(map(len, {request.prompt_ids for request in rows}))
-        while _advance(this, cost):
+        this = begin(drawn, waiting, max_rows, cost)
+        while cost.advance(this):
             on_token(
                 TokenTick(
-                    num_tokens=tokens_before + drawn.num_tokens,
-                    num_finished=len(before) + drawn.num_finished,
-                    num_total=num_total,
-                    longest=drawn.length,
+                    num_tokens=drawn.num_tokens,
+                    num_finished=drawn.num_finished,
+                    num_total=drawn.num_rows,
+                    longest=drawn.longest,
                     num_prompt_tokens=cost.num_prompt_tokens,
                     prefill_seconds=cost.prefill_seconds,
                     decode_seconds=cost.decode_seconds,
-                    first=len(before),
                     peek=drawn.peek,
+                    ended=drawn.ended,
                 )
             )
     except torch.OutOfMemoryError:
-        if len(rows) == 1:
+        if max_rows == 1:
             raise
-        return None
-    return drawn
-
-
-def _advance(this: Round, cost: _Cost) -> bool:
-    started = time.perf_counter()
-    try:
-        return this.advance()
-    finally:
-        cost.decode_seconds += time.perf_counter() - started
+        return False
+    return True
 
 
 class Drawn:
-    """Tokens, log-probs and entropies of ``_B`` rows, column by column. ``_N`` are rows that are still fed."""
+    """Tokens, log-probs and entropies of all ``_B`` completions of one call. ``_N`` are the rows that are fed now."""
 
     def __init__(self, policy: Policy, requests: Sequence[SampleRequest], settings: SamplingSettings) -> None:
         self._settings, self._pad_id = settings, policy.pad_id
-        self.device = policy.device
-        self.num_rows, limit, device = len(requests), settings.max_new_tokens, policy.device
-        shape = (self.num_rows, limit)
-        streams = np.stack([uniforms(r.stream_key, limit) for r in requests])
+        self.num_rows, self.device, self.max_new_tokens = (
+            len(requests),
+            policy.device,
+            settings.max_new_tokens,
+        )
+        device = policy.device
+        # A row that has ended and is fed all the same writes behind its end, so there is a column behind the last.
+        shape = (self.num_rows, self.max_new_tokens + 1)
+        streams = np.stack([uniforms(r.stream_key, shape[1]) for r in requests])
         self._uniforms_B_T = torch.from_numpy(streams).to(device)
         self._tokens_B_T = torch.full(shape, policy.pad_id, dtype=torch.long, device=device)
         self._logprobs_B_T = torch.zeros(shape, device=device)
@@ -135,49 +157,69 @@ class Drawn:
         self._lengths_B = torch.zeros(self.num_rows, dtype=torch.long, device=device)
         self._stopped_B = torch.zeros(self.num_rows, dtype=torch.bool, device=device)
         self._eos_ids = torch.tensor(policy.eos_ids, device=device)
-        self.length = 0
-        """Columns drawn."""
         self.num_tokens = 0
         self.num_finished = 0
+        self.num_running = 0
+        """Of the rows that were fed last."""
+        self.longest = 0
+        """Tokens of the longest completion that was drawn from last."""
 
-    @property
-    def is_finished(self) -> bool:
-        """Whether every row has ended, or reached the limit."""
-        return self.num_finished == self.num_rows
+    def unfinished(self) -> list[int]:
+        """Which completions have not ended. What was drawn of them is forgotten: they begin anew."""
+        ended_B = self._ended_B()
+        self._lengths_B[~ended_B] = 0
+        self.num_tokens, self.num_finished = int(self._lengths_B.sum()), int(ended_B.sum())
+        waiting: list[int] = (~ended_B).nonzero().squeeze(1).tolist()
+        return waiting
 
     def draw(self, logits_N_V: Tensor, rows_N: Tensor, running_N: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw the next column.
+        """Draw each row's next token.
 
         Args:
-            logits_N_V: what each row's token is drawn from.
-            rows_N: which of all rows they are.
+            logits_N_V: what it is drawn from.
+            rows_N: which of all completions they are.
             running_N: which have not ended; the others get padding.
 
         Returns:
             The tokens to feed next, and which rows still run.
         """
-        column = self.length
-        chosen = choose(logits_N_V, self._uniforms_B_T[rows_N, column], self._settings)
+        columns_N = self._lengths_B[rows_N]
+        chosen = choose(logits_N_V, self._uniforms_B_T[rows_N, columns_N], self._settings)
         tokens_N = torch.where(running_N, chosen.tokens_N, self._pad_id)
-        self._tokens_B_T[rows_N, column] = tokens_N
-        self._logprobs_B_T[rows_N, column] = chosen.logprobs_N
-        self._entropies_B_T[rows_N, column] = chosen.entropies_N
-        self._lengths_B[rows_N] += running_N
-        self.num_tokens += self.num_rows - self.num_finished
+        lengths_N = columns_N + running_N
         ends_N = running_N & torch.isin(chosen.tokens_N, self._eos_ids)
-        self._stopped_B[rows_N] |= ends_N
-        running_N = running_N & ~ends_N
-        self.length += 1
-        at_limit = self.length == self._settings.max_new_tokens
-        self.num_finished = self.num_rows if at_limit else self.num_rows - int(running_N.sum())
-        return tokens_N, running_N
+        stopped_N = self._stopped_B[rows_N] | ends_N
+        runs_on_N = running_N & ~ends_N & (lengths_N < self.max_new_tokens)
+        counts = torch.stack((running_N.sum(), runs_on_N.sum(), (lengths_N * running_N).max()))
+        # What can run out of memory is done by now, so that no token is recorded by halves.
+        self._tokens_B_T[rows_N, columns_N] = tokens_N
+        self._logprobs_B_T[rows_N, columns_N] = chosen.logprobs_N
+        self._entropies_B_T[rows_N, columns_N] = chosen.entropies_N
+        self._lengths_B[rows_N] = lengths_N
+        self._stopped_B[rows_N] = stopped_N
+        num_drawn, self.num_running, self.longest = counts.tolist()
+        self.num_tokens += num_drawn
+        self.num_finished += num_drawn - self.num_running
+        return tokens_N, runs_on_N
 
-    def peek(self, rows: range) -> list[list[int]]:
-        """Tokens drawn so far by some rows, moved to the host."""
-        part = slice(rows.start, rows.stop)
-        tokens = self._tokens_B_T[part, : self.length].tolist()
-        lengths = self._lengths_B[part].tolist()
-        return [row[:length] for row, length in zip(tokens, lengths, strict=True)]
+    def peek(self, rows: Sequence[int]) -> list[Glimpse]:
+        """What was drawn so far of some completions, moved to the host."""
+        rows_M = torch.tensor(rows, dtype=torch.long, device=self.device)
+        lengths = self._lengths_B[rows_M].tolist()
+        tokens = self._tokens_B_T[rows_M, : max(lengths, default=0)].tolist()
+        ended, stopped = self._ended_B()[rows_M].tolist(), self._stopped_B[rows_M].tolist()
+        return [
+            Glimpse(row[:n], _reason(stop) if end else "")
+            for row, n, end, stop in zip(tokens, lengths, ended, stopped, strict=True)
+        ]
+
+    def ended(self) -> list[bool]:
+        """Which completions are finished."""
+        ended: list[bool] = self._ended_B().tolist()
+        return ended
+
+    def _ended_B(self) -> Tensor:
+        return self._stopped_B | (self._lengths_B == self.max_new_tokens)
 
     def results(self) -> list[SampledTokens]:
         """What was drawn, moved to the host in one go.
@@ -186,7 +228,7 @@ class Drawn:
             FloatingPointError: the model's logits were no distribution.
         """
         tokens = self._tokens_B_T.int().cpu().numpy()
-        logprobs = self._logprobs_B_T.float().cpu().numpy()
+        logprobs = self._logprobs_B_T[:, :-1].float().cpu().numpy()
         if np.isnan(logprobs).any():
             raise FloatingPointError(
                 "the model's logits are not finite, so that nothing can be drawn from them: it has diverged, or its "
@@ -199,7 +241,11 @@ class Drawn:
                 token_ids_T=tokens[row, :n].copy(),
                 logprobs_T=logprobs[row, :n].copy(),
                 entropies_T=entropies[row, :n].copy(),
-                finish_reason="stop" if stopped[row] else "length",
+                finish_reason=_reason(stopped[row]),
             )
             for row, n in enumerate(self._lengths_B.tolist())
         ]
+
+
+def _reason(stopped: bool) -> str:
+    return "stop" if stopped else "length"

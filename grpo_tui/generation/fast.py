@@ -2,8 +2,9 @@
 
 Against :mod:`grpo_tui.generation.trusted`: the adapter is folded into the weights (:mod:`~grpo_tui.generation.folded`), the
 cache is written in place (:mod:`~grpo_tui.generation.slab`), attention does not repeat keys
-(:mod:`~grpo_tui.generation.attention`), the mask is made once, and rows that are finished leave the batch. A model that one
-of these cannot take is sampled by the trusted one: :func:`make_sampler` tries, compares, and says so.
+(:mod:`~grpo_tui.generation.attention`), and rows that are finished make place for those that wait, or leave the batch
+(:mod:`~grpo_tui.generation.refilling`). A model that one of these cannot take is sampled by the trusted one:
+:func:`make_sampler` tries, compares, and says so.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from torch import Tensor
 
 from grpo_tui.generation import attention
 from grpo_tui.generation.captured import Captured
-from grpo_tui.generation.drawing import MAX_ROWS, Drawn, in_rounds
+from grpo_tui.generation.drawing import MAX_ROWS, Cost, Drawn, draw_all
 from grpo_tui.generation.folded import Twin
+from grpo_tui.generation.prompts import Prompts, new_cache, prefill
+from grpo_tui.generation.refilling import Decode, Rows
 from grpo_tui.generation.slab import SlabCache
 from grpo_tui.generation.straight import Straight
 from grpo_tui.generation.threads import decoding_threads
-from grpo_tui.generation.trusted import TrustedSampler, left_pad
+from grpo_tui.generation.trusted import TrustedSampler
 from grpo_tui.generation.types import (
     OnToken,
     SampledTokens,
@@ -32,18 +35,10 @@ from grpo_tui.generation.types import (
     SamplingSettings,
 )
 from grpo_tui.policy.errors import UNFIT, one_line
-from grpo_tui.policy.policy import Policy, TokenBatch, positions
+from grpo_tui.policy.policy import Policy, TokenBatch
 
-PREFILL_TOKENS = 16_384
-"""Padded prompt tokens that go through the model at once."""
-LEAVE_AT = 0.75
-"""Finished rows leave once so small a share of the batch still runs: leaving copies the cache."""
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.15}
 """Largest total variation between the distributions of twin and model that is taken for rounding."""
-
-
-Decode = Callable[[Tensor, Tensor, Tensor | None, SlabCache], Tensor]
-"""Tokens ``B``, their positions ``B``, what they may look at, and the cache → logits ``B_V``."""
 
 
 class FastSampler:
@@ -76,12 +71,13 @@ class FastSampler:
         """One completion for each request, in order."""
         num_rows = min(len(requests), self._max_rows)
         with decoding_threads(self._policy), self._twin.awake(num_rows) as model, self._afterwards():
-            return in_rounds(
-                requests,
-                self._max_rows,
-                lambda rows: _Round(self._policy, model, self._decode, rows, settings),
-                on_token,
-            )
+
+            def begin(drawn: Drawn, waiting: Sequence[int], max_rows: int, cost: Cost) -> Rows:
+                prompt_by_row = {row: requests[row].prompt_ids for row in waiting}
+                prompts = Prompts(self._policy, model, prompt_by_row, cost)
+                return Rows(prompts, self._decode, drawn, max_rows, self._forget)
+
+            return draw_all(self._policy, requests, settings, self._max_rows, begin, on_token)
 
     @contextmanager
     def _afterwards(self) -> Iterator[None]:
@@ -89,8 +85,12 @@ class FastSampler:
         try:
             yield
         finally:
-            if isinstance(self._decode, Captured):
-                self._decode.forget()
+            self._forget()
+
+    def _forget(self) -> None:
+        """Let go of what decoding holds of a cache."""
+        if isinstance(self._decode, Captured):
+            self._decode.forget()
 
     @torch.no_grad()
     def deviation(self) -> float:
@@ -114,8 +114,8 @@ class FastSampler:
     def _logits(self, batch: TokenBatch) -> Tensor:
         """What each completion token is predicted from, by prefill and decoding, ``B_T_V``."""
         model, answers, mask = self._twin.model, batch.completion_ids_B_T, batch.prompt_mask_B_P
-        cache = _new_cache(model, mask.shape[1] + answers.shape[1])
-        logits = [_prefill(model, batch.prompt_ids_B_P, mask, cache)]
+        cache = new_cache(model, mask.shape[1] + answers.shape[1])
+        logits = [prefill(model, batch.prompt_ids_B_P, mask, cache)]
         for column in range(answers.shape[1] - 1):
             mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
             looks = mask[:, None, None]
@@ -175,29 +175,6 @@ def _check_cache(policy: Policy) -> None:
         raise ValueError(f"its cache has layers of other kinds: {', '.join(sorted(odd))}")
 
 
-def _new_cache(model: Any, capacity: int) -> SlabCache:
-    return SlabCache(int(model.config.get_text_config().num_hidden_layers), capacity)
-
-
-def _prefill(model: Any, ids_P_W: Tensor, mask_P_W: Tensor, cache: SlabCache) -> Tensor:
-    """Put prompts into the cache; logits after their last token, ``P_V``."""
-    width = ids_P_W.shape[1]
-    causal = torch.ones(width, width, dtype=torch.bool, device=ids_P_W.device).tril()
-    looks = causal & mask_P_W[:, None, None, :]
-    # A padded position looks at itself, for a softmax over nothing is NaN.
-    looks = looks | torch.eye(width, dtype=torch.bool, device=ids_P_W.device)
-    output = model(
-        input_ids=ids_P_W,
-        attention_mask=looks,
-        position_ids=positions(mask_P_W),
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    logits: Tensor = output.logits[:, -1]
-    return logits
-
-
 def _decoder(twin: Twin) -> Decode:
     """What feeds one token a row and gives the logits of the next, ``B_V``."""
     try:
@@ -220,84 +197,3 @@ def _through_modules(
     )
     logits: Tensor = output.logits[:, -1]
     return logits
-
-
-class _Round:
-    """Rows being decoded together, without those that are finished."""
-
-    def __init__(
-        self,
-        policy: Policy,
-        model: Any,
-        decode: Decode,
-        requests: Sequence[SampleRequest],
-        settings: SamplingSettings,
-    ) -> None:
-        self._policy, self._model, self._decode = policy, model, decode
-        self.drawn = Drawn(policy, requests, settings)
-        self._rows_N = torch.arange(len(requests), device=policy.device)
-        self._running_N = torch.ones(len(requests), dtype=torch.bool, device=policy.device)
-        self._begin(requests, settings.max_new_tokens)
-
-    def _begin(self, requests: Sequence[SampleRequest], max_new_tokens: int) -> None:
-        """Prefill each distinct prompt once, and give every row its copy of the cache."""
-        distinct = list(dict.fromkeys(r.prompt_ids for r in requests))
-        place = {prompt: i for i, prompt in enumerate(distinct)}
-        ids, mask = left_pad(distinct, self._policy.pad_id, self._policy.device)
-        capacity = ids.shape[1] + max_new_tokens
-        at_once = max(1, PREFILL_TOKENS // ids.shape[1])
-        parts = []
-        for start in range(0, len(distinct), at_once):
-            part = slice(start, start + at_once)
-            cache = _new_cache(self._model, ids.shape[1])
-            parts.append((_prefill(self._model, ids[part], mask[part], cache), cache))
-        rows = torch.tensor([place[r.prompt_ids] for r in requests], device=self._policy.device)
-        self._logits_N_V = torch.cat([logits for logits, _ in parts])[rows]
-        turns_keys = isinstance(self._decode, Straight) and self._decode.turns_keys
-        self._cache = _joined([cache for _, cache in parts], rows, capacity, turns_keys=turns_keys)
-        mask = mask[rows]
-        self._position_N = mask.sum(dim=1)
-        self._looks: Tensor | None = None
-        if not bool(mask.all()):
-            self._looks = torch.ones(len(requests), 1, 1, capacity, dtype=torch.bool, device=mask.device)
-            self._looks[:, 0, 0, : mask.shape[1]] = mask
-
-    def advance(self) -> bool:
-        """Draw one more token for every running row; False when there was nothing left to draw."""
-        if self.drawn.is_finished:
-            return False
-        if self.drawn.length:
-            self._forward()
-        self._next_N, self._running_N = self.drawn.draw(self._logits_N_V, self._rows_N, self._running_N)
-        left = self.drawn.num_rows - self.drawn.num_finished
-        if 0 < left <= LEAVE_AT * len(self._rows_N):
-            self._leave()
-        return True
-
-    def _leave(self) -> None:
-        """Let the finished rows go."""
-        keep = self._running_N.nonzero().squeeze(1)
-        self._rows_N, self._next_N = self._rows_N[keep], self._next_N[keep]
-        self._position_N, self._running_N = self._position_N[keep], self._running_N[keep]
-        self._cache.select(keep)
-        if self._looks is not None:
-            self._looks = self._looks[keep]
-
-    def _forward(self) -> None:
-        """Feed the tokens drawn last."""
-        looks = None if self._looks is None else self._looks[..., : self._cache.get_seq_length() + 1]
-        self._logits_N_V = self._decode(self._next_N, self._position_N, looks, self._cache)
-        self._position_N = self._position_N + 1
-
-
-def _joined(
-    caches: Sequence[SlabCache], rows_N: Tensor, capacity: int, *, turns_keys: bool = False
-) -> SlabCache:
-    """The caches of all prompts as one with room for completions, its rows picked."""
-    joined = SlabCache(len(caches[0].layers), capacity, turns_keys=turns_keys)
-    for number, layer in enumerate(joined.layers):
-        parts = [cache.layers[number] for cache in caches]
-        keys = torch.cat([part.keys for part in parts]) if len(parts) > 1 else parts[0].keys
-        values = torch.cat([part.values for part in parts]) if len(parts) > 1 else parts[0].values
-        layer.update(keys[rows_N], values[rows_N])
-    return joined

@@ -1,4 +1,4 @@
-"""A key-value cache written in place: room is made ahead and seldom, and rows can leave it."""
+"""A key-value cache written in place: room is made ahead and seldom, rows can leave it, and others take their places."""
 
 from __future__ import annotations
 
@@ -56,6 +56,33 @@ class SlabLayer(CacheLayerMixin):  # type: ignore[misc,unused-ignore]
         self.keys = _moved(self.keys, self.length, room, rows_N, turned=self.turns_keys)
         self.values = _moved(self.values, self.length, room, rows_N)
 
+    def begin_like(self, other: SlabLayer, num_rows: int, length: int) -> None:
+        """Make room for rows of the kind that another slab has; zeros fill their first ``length`` positions."""
+        room = min(self.capacity, length + BLOCK)
+        self.keys = _room(other.keys, room, num_rows, turned=self.turns_keys)
+        self.values = _room(other.values, room, num_rows)
+        self.keys[:, :, :length] = 0.0
+        self.values[:, :, :length] = 0.0
+        self.length, self.is_initialized = length, True
+
+    def put(self, places_N: Tensor, other: SlabLayer, rows_N: Tensor) -> None:
+        """Write rows of another slab into places of this one, so that both end together; what is too long loses its start."""
+        width = min(self.length, other.length)
+        ours, theirs = slice(self.length - width, self.length), slice(other.length - width, other.length)
+        self.keys[places_N, :, ours] = other.keys[rows_N, :, theirs]
+        self.values[places_N, :, ours] = other.values[rows_N, :, theirs]
+
+    def shift(self, columns: int) -> None:
+        """Move what is filled to the right, with zeros before it; or to the left (negative), over what came first."""
+        end = self.length + columns
+        if end > self.keys.shape[-2]:
+            self.make_room(end)
+        for slab in (self.keys, self.values):
+            kept = slab[:, :, max(0, -columns) : self.length].clone()
+            slab[:, :, max(0, columns) : end] = kept
+            slab[:, :, : max(0, columns)] = 0.0
+        self.length = end
+
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Length and offset of the keys that the next query sees."""
         return self.length + query_length, 0
@@ -91,9 +118,28 @@ class SlabCache(Cache):  # type: ignore[misc,unused-ignore]
         for layer in self.layers:
             layer.select(rows_N)
 
+    def like(self, num_rows: int, length: int, capacity: int, *, turns_keys: bool = False) -> SlabCache:
+        """Another cache for rows of this one's kind: so many, of which ``length`` positions are filled with zeros."""
+        made = SlabCache(len(self.layers), capacity, turns_keys=turns_keys)
+        for layer, kind in zip(made.layers, self.layers, strict=True):
+            layer.begin_like(kind, num_rows, length)
+        return made
 
-def _room(like_B_H_T_D: Tensor, length: int, *, turned: bool = False) -> Tensor:
+    def put(self, places_N: Tensor, other: SlabCache, rows_N: Tensor) -> None:
+        """Write rows of another cache into places of this one, so that both end together."""
+        for layer, source in zip(self.layers, other.layers, strict=True):
+            layer.put(places_N, source, rows_N)
+
+    def shift(self, columns: int) -> None:
+        """Move what is filled in every layer to the right, or to the left (negative)."""
+        for layer in self.layers:
+            layer.shift(columns)
+
+
+def _room(like_B_H_T_D: Tensor, length: int, num_rows: int | None = None, *, turned: bool = False) -> Tensor:
+    """Uninitialised memory for so many positions, of as many rows or of another number."""
     rows, heads, _, size = like_B_H_T_D.shape
+    rows = rows if num_rows is None else num_rows
     if turned:
         return like_B_H_T_D.new_empty(rows, heads, size, length).transpose(2, 3)
     return like_B_H_T_D.new_empty(rows, heads, length, size)

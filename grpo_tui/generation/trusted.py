@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from grpo_tui.generation.drawing import MAX_ROWS, Drawn, in_rounds
+from grpo_tui.generation.drawing import MAX_ROWS, Cost, Drawn, draw_all
 from grpo_tui.generation.threads import decoding_threads
 from grpo_tui.generation.types import OnToken, SampledTokens, SampleRequest, SamplingSettings
 from grpo_tui.policy.policy import Policy, positions
@@ -31,25 +31,39 @@ class TrustedSampler:
     ) -> list[SampledTokens]:
         """One completion for each request, in order."""
         with decoding_threads(self._policy):
-            return in_rounds(
-                requests, self._max_rows, lambda rows: _Round(self._policy, rows, settings), on_token
+            return draw_all(
+                self._policy,
+                requests,
+                settings,
+                self._max_rows,
+                lambda drawn, waiting, num, cost: _Round(self._policy, requests, drawn, waiting[:num], cost),
+                on_token,
             )
 
 
 class _Round:
     """One batch of rows being decoded together; those that are finished stay and draw padding."""
 
-    def __init__(self, policy: Policy, requests: Sequence[SampleRequest], settings: SamplingSettings) -> None:
-        self._policy = policy
-        self.drawn = Drawn(policy, requests, settings)
-        self._rows_B = torch.arange(len(requests), device=policy.device)
-        self._running_B = torch.ones(len(requests), dtype=torch.bool, device=policy.device)
-        self._logits_B_V, self._cache, self._mask_B_S = self._prefill(requests)
+    def __init__(
+        self,
+        policy: Policy,
+        requests: Sequence[SampleRequest],
+        drawn: Drawn,
+        rows: Sequence[int],
+        cost: Cost,
+    ) -> None:
+        self._policy, self._drawn = policy, drawn
+        self._rows_B = torch.tensor(rows, device=policy.device)
+        self._running_B = torch.ones(len(rows), dtype=torch.bool, device=policy.device)
+        prompts = [requests[row].prompt_ids for row in rows]
+        with cost.prefill(sum(map(len, set(prompts))), policy.device):
+            self._logits_B_V, self._cache, self._mask_B_S = self._prefill(prompts)
         self._next_position_B = self._mask_B_S.sum(dim=1)
+        self._has_ended = False
 
-    def _prefill(self, requests: Sequence[SampleRequest]) -> tuple[Tensor, Any, Tensor]:
+    def _prefill(self, prompts: Sequence[tuple[int, ...]]) -> tuple[Tensor, Any, Tensor]:
         """Run each distinct prompt once; give logits, cache and mask for every row."""
-        distinct = list(dict.fromkeys(r.prompt_ids for r in requests))
+        distinct = list(dict.fromkeys(prompts))
         place = {prompt: i for i, prompt in enumerate(distinct)}
         ids, mask = left_pad(distinct, self._policy.pad_id, self._policy.device)
         output = self._policy.model(
@@ -59,18 +73,19 @@ class _Round:
             use_cache=True,
             logits_to_keep=1,
         )
-        rows = torch.tensor([place[r.prompt_ids] for r in requests], device=self._policy.device)
+        rows = torch.tensor([place[prompt] for prompt in prompts], device=self._policy.device)
         cache = output.past_key_values
         cache.batch_select_indices(rows)
         return output.logits[:, -1][rows], cache, mask[rows]
 
     def advance(self) -> bool:
         """Draw one more token for every running row; False when there was nothing left to draw."""
-        if self.drawn.is_finished:
+        if self._has_ended:
             return False
         running = self._running_B
-        tokens, self._running_B = self.drawn.draw(self._logits_B_V, self._rows_B, running)
-        if not self.drawn.is_finished:
+        tokens, self._running_B = self._drawn.draw(self._logits_B_V, self._rows_B, running)
+        self._has_ended = self._drawn.num_running == 0
+        if not self._has_ended:
             self._forward(tokens, running)
         return True
 

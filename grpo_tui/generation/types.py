@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from grpo_tui.events.records import FloatArray, IntArray
 
@@ -41,11 +41,29 @@ class SampledTokens:
     finish_reason: str
 
 
-Peek = Callable[[range], list[list[int]]]
-"""From rows, counted from the first of those decoded together, to each one's tokens so far, its end included."""
+class Glimpse(NamedTuple):
+    """A completion while it is drawn: none of its tokens yet where it waits for a place."""
+
+    token_ids: list[int]
+    """Its end included."""
+    finish_reason: str = ""
+    """Empty while it is not finished."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more comes."""
+        return bool(self.finish_reason)
 
 
-def _nothing(_rows: range) -> list[list[int]]:
+Peek = Callable[[Sequence[int]], list[Glimpse]]
+"""From requests, counted from the first of the call, to what was drawn of each so far."""
+
+
+def _nothing(_rows: Sequence[int]) -> list[Glimpse]:
+    return []
+
+
+def _nobody() -> list[bool]:
     return []
 
 
@@ -58,16 +76,16 @@ class TokenTick:
     num_finished: int
     num_total: int
     longest: int
-    """Positions decoded so far by the completions still running."""
+    """Tokens of the longest completion that still ran."""
     num_prompt_tokens: int = 0
-    """Prompt tokens prefilled so far in this call, each distinct prompt of a round once."""
+    """Prompt tokens prefilled so far in this call; each distinct prompt once, or once in each round where there are some."""
     prefill_seconds: float = field(default=0.0, compare=False)
     decode_seconds: float = field(default=0.0, compare=False)
     """Spent so far in this call; what listeners to ticks take is not among them."""
-    first: int = 0
-    """Which request the rows that are decoded together begin with."""
     peek: Peek = field(default=_nothing, compare=False)
-    """Gives the tokens drawn so far by some of those rows. Waits for the device, so it is for the few who look."""
+    """Gives what was drawn of some requests so far. Waits for the device, so it is for the few who look."""
+    ended: Callable[[], list[bool]] = field(default=_nobody, compare=False)
+    """Which requests are finished. Waits for the device too."""
 
 
 OnToken = Callable[[TokenTick], None]

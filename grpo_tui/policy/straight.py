@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, rms_norm, silu
-from torch.utils.checkpoint import checkpoint
+from torch.utils import checkpoint as recomputing
 
 from grpo_tui.policy.lean import LeanLora, LeanNorm
 from grpo_tui.policy.packed_attention import Attending, attend, attending
@@ -393,7 +393,9 @@ class StraightStates:
         plan = attending(packed, x_N_D.dtype)
         for layer in self._layers:
             if recomputes and torch.is_grad_enabled():
-                x_N_D = checkpoint(_through, layer, x_N_D, rotary, plan, adapter, use_reentrant=False)
+                x_N_D = recomputing.checkpoint(
+                    _through, layer, x_N_D, rotary, plan, adapter, use_reentrant=False
+                )
             else:
                 x_N_D = _through(layer, x_N_D, rotary, plan, adapter)
         last: Any = _Last.apply

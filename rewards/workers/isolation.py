@@ -17,7 +17,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -88,14 +88,21 @@ class WorkerPool:
         ):  # a failure to start is reported by the batch that needs them
             self._fill(self._size)
 
-    def run(self, requests: Sequence[Mapping[str, Any]]) -> list[Reply]:
-        """Run every request and return the replies in order. Never raises for what a request does."""
+    def run(
+        self, requests: Sequence[Mapping[str, Any]], *, wanted: Callable[[], bool] = lambda: True
+    ) -> list[Reply]:
+        """Run every request and return the replies in order. Never raises for what a request does.
+
+        Args:
+            requests: what the workers are to do.
+            wanted: asked a few times a second; once it says no, what is not done yet fails, and nobody works on it any more.
+        """
         if not requests:
             return []
         with self._lock:
             try:
                 self._drop_dead()
-                return _Batch(self, requests).run()
+                return _Batch(self, requests, wanted).run()
             except BaseException:
                 self._kill_workers()  # interrupted in the middle: what the workers now hold is stale
                 raise
@@ -161,9 +168,12 @@ class _Batch:
     to an idle worker too, and the first reply counts; so one request that hangs does not hold up others.
     """
 
-    def __init__(self, pool: WorkerPool, requests: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(
+        self, pool: WorkerPool, requests: Sequence[Mapping[str, Any]], wanted: Callable[[], bool]
+    ) -> None:
         self.pool = pool
         self.requests = requests
+        self.wanted = wanted
         self.replies: list[Reply | None] = [None] * len(requests)
         self.queue = deque(range(len(requests)))
         self.left = len(requests)
@@ -175,6 +185,9 @@ class _Batch:
     def run(self) -> list[Reply]:
         with self.selector:
             while self.left:
+                if not self.wanted():
+                    self.give_up("its result is not wanted any more")
+                    break
                 self.hand_out()
                 if self.left:
                     self.wait()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import decode, on_gpu, peak_memory, run_file, scaling, tables
+from tests.benchmarks import decode, on_gpu, peak_memory, refilling, run_file, scaling, tables
 
 NUMBER = re.compile(r"[0-9,.]+")
 
@@ -32,11 +32,12 @@ def printed_tables(text: str) -> list[list[list[str]]]:
     ("main", "shapes"),
     [
         (decode.main, [(3, 7)]),
+        (refilling.main, [(2, 9)]),
         (scaling.main, [(2, 6), (2, 8)]),
         (run_file.main, [(1, 10)]),
         (peak_memory.main, [(2, 8)]),
     ],
-    ids=["decode", "scaling", "run_file", "peak_memory"],
+    ids=["decode", "refilling", "scaling", "run_file", "peak_memory"],
 )
 def test_tables_have_their_shape(
     main: Callable[[list[str]], None], shapes: list[tuple[int, int]], capsys: pytest.CaptureFixture[str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,8 @@ from grpo_tui.engine.trainer import Trainer
 from grpo_tui.engine.watching import LOOK_SECONDS, TAIL_CHARACTERS, Following, Sampled, Watch
 from grpo_tui.events.types import Preview
 from grpo_tui.generation import drawing
-from grpo_tui.generation.types import TokenTick
+from grpo_tui.generation.fast import FastSampler
+from grpo_tui.generation.types import Glimpse, TokenTick
 from tests.engine.support import free_gate, small_config, trainer_of
 
 
@@ -31,22 +33,21 @@ class Scene:
     groups: list[Sampled]
     watch: Watch = field(default_factory=Watch)
     time: float = 0.0
-    asked: list[range] = field(default_factory=list)
+    asked: list[Sequence[int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.following = Following(self.watch, Letters(), 7, self.groups, lambda: self.time)
 
     def look(
-        self, rows: list[list[int]], *, first: int = 0, finished: int = 0, longest: int = 9
+        self, rows: list[list[int]], *, ended: tuple[int, ...] = (), finished: int = 0
     ) -> Preview | None:
-        def peek(wanted: range) -> list[list[int]]:
+        def peek(wanted: Sequence[int]) -> list[Glimpse]:
             self.asked.append(wanted)
-            return rows[wanted.start : wanted.stop]
+            return [Glimpse(rows[i], "stop" if i in ended else "") for i in wanted]
 
         self.following.look(
             TokenTick(
-                num_tokens=sum(map(len, rows)), num_finished=finished, num_total=99, longest=longest, first=first,
-                peek=peek,
+                num_tokens=sum(map(len, rows)), num_finished=finished, num_total=99, longest=9, peek=peek,
             )
         )  # fmt: skip
         return self.watch.latest
@@ -62,7 +63,7 @@ ROWS = [[0], [1, 1], [2, 2, 2], [3]]
 def test_the_watched_group_is_seen_and_no_other() -> None:
     scene = two_groups()
     scene.watch.group = 1
-    seen = scene.look(ROWS, longest=3)
+    seen = scene.look(ROWS, ended=(1, 3))
     assert seen is not None
     assert (seen.step, seen.group, seen.question) == (7, 1, "second?")
     assert [(a.index, a.text, a.num_tokens, a.finished) for a in seen.answers] == [
@@ -99,13 +100,14 @@ def test_a_group_that_is_not_there_shows_nothing() -> None:
     assert not scene.asked
 
 
-def test_a_group_that_lies_across_two_rounds() -> None:
-    scene = Scene([Sampled(0, "?", 0, 5, 0)])
+def test_those_that_wait_for_a_place_are_left_out() -> None:
+    """Some of the group ended, some run, some have not begun. Seen to fail with: answers numbered as they come."""
+    scene = Scene([Sampled(0, "?", 1, 4, 0)])
     scene.watch.group = 0
-    seen = scene.look([[0], [1], [2]], first=3)
+    seen = scene.look([[9], [0], [], [1, 1], []], ended=(1,))
     assert seen is not None
-    assert scene.asked == [range(0, 2)], "two of its five are in the second round"
-    assert [a.index for a in seen.answers] == [3, 4]
+    assert scene.asked == [range(1, 5)]
+    assert [(a.index, a.finished) for a in seen.answers] == [(0, True), (2, False)]
 
 
 def test_a_group_that_grows_counts_on() -> None:
@@ -154,6 +156,22 @@ def sample(trainer: Trainer, watched: int | None) -> tuple[list[str], list[Previ
     return [c.text for group in rollout.groups for c in group.completions], seen
 
 
+def test_a_group_is_watched_while_its_rows_take_places_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen to fail with: rows shown by their place in the batch."""
+    monkeypatch.setattr("grpo_tui.engine.watching.LOOK_SECONDS", 0.0)
+    with trainer_of(small_config("sampling.sampler=fast")) as trainer:
+        blind, _ = sample(trainer, None)
+        trainer.sampler = FastSampler(trainer.policy, max_rows=3)
+        texts, seen = sample(trainer, 1)
+    assert texts == blind
+    own = texts[4:]
+    for preview in seen:
+        assert all(own[a.index].startswith(a.text) for a in preview.answers)
+        assert all(a.text == own[a.index] for a in preview.answers if a.finished)
+    assert len(seen[0].answers) < 4
+    assert [a.text for a in seen[-1].answers] == own
+
+
 @pytest.mark.parametrize("sampler", ["trusted", "fast"])
 def test_what_is_seen_is_what_is_drawn(sampler: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("grpo_tui.engine.watching.LOOK_SECONDS", 0.0)
@@ -174,10 +192,10 @@ def test_what_is_seen_is_what_is_drawn(sampler: str, monkeypatch: pytest.MonkeyP
 
 
 def test_nobody_looking_costs_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    copies: list[range] = []
+    copies: list[Sequence[int]] = []
     peek = drawing.Drawn.peek
 
-    def counted(drawn: drawing.Drawn, rows: range) -> list[list[int]]:
+    def counted(drawn: drawing.Drawn, rows: Sequence[int]) -> list[Glimpse]:
         copies.append(rows)
         return peek(drawn, rows)
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from grpo_tui.generation.drawing import Drawn
-from grpo_tui.generation.fast import LEAVE_AT, TOLERANCE, FastSampler, make_sampler
+from grpo_tui.generation.fast import TOLERANCE, FastSampler, make_sampler
+from grpo_tui.generation.refilling import LEAVE_AT
 from grpo_tui.generation.slab import SlabLayer
 from grpo_tui.generation.trusted import TrustedSampler
 from grpo_tui.generation.types import SampledTokens, SampleRequest, SamplingSettings, TokenTick
@@ -172,7 +173,7 @@ def test_out_of_memory_draws_the_same_in_smaller_rounds(
     real = Drawn.draw
 
     def runs_out(drawn: Drawn, *arguments: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        if drawn.num_rows > 4 and drawn.length == 3:
+        if len(arguments[0]) > 4 and drawn.longest == 3:
             raise torch.OutOfMemoryError
         return real(drawn, *arguments)
 
@@ -207,7 +208,7 @@ def test_a_large_model_is_not_copied(policy: Policy, monkeypatch: pytest.MonkeyP
 
 def test_prefill_in_parts_draws_the_same(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = FastSampler(policy).sample(REQUESTS, KINDS[0], lambda _tick: None)
-    monkeypatch.setattr("grpo_tui.generation.fast.PREFILL_TOKENS", 25)
+    monkeypatch.setattr("grpo_tui.generation.prompts.PREFILL_TOKENS", 25)
     expect_equal(whole, FastSampler(policy).sample(REQUESTS, KINDS[0], lambda _tick: None))
 
 

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from grpo_tui.generation import attention
-from grpo_tui.generation.fast import FastSampler, _new_cache, _prefill, _through_modules
+from grpo_tui.generation.fast import FastSampler, _through_modules
 from grpo_tui.generation.folded import Twin
-from grpo_tui.generation.straight import FAMILIES, Straight
+from grpo_tui.generation.prompts import new_cache, prefill
+from grpo_tui.generation.straight import Straight
+from grpo_tui.policy.straight import FAMILIES
 from tests.policy.models import PEFT_NOISE, tiny_policy
 
 pytestmark = pytest.mark.filterwarnings(PEFT_NOISE)
@@ -27,9 +29,9 @@ def test_logits_are_those_of_the_modules(family: str, padded: bool) -> None:
         mask[1, :2] = False
         mask[2, :1] = False
     with torch.no_grad(), twin.awake(3) as model:
-        caches = [_new_cache(model, 10) for _ in range(2)]
+        caches = [new_cache(model, 10) for _ in range(2)]
         for cache in caches:
-            _prefill(model, ids, mask, cache)
+            prefill(model, ids, mask, cache)
         for step in range(4):
             mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
             looks = mask[:, None, None] if padded else None
