@@ -61,13 +61,13 @@ def _run_step(trainer: Trainer, gate: Gate, step: int) -> StepMetrics:
     while rollout.wants_more:
         with gate.phase(step, Phase.SAMPLE):
             sample_groups(trainer, step, rollout, gate)
-        trainer.ahead.begin(trainer, step, rollout, gate)
+            trainer.ahead.begin(trainer, step, rollout, gate)
         with gate.phase(step, Phase.SCORE):
             score_groups(trainer, step, rollout, gate)
             plan_next_round(trainer, step, rollout)
-    trainer.ahead.begin(trainer, step, rollout, gate, is_complete=True)
     now.judged = tuple(rollout.groups)
     with gate.phase(step, Phase.ADVANTAGES):
+        trainer.ahead.begin(trainer, step, rollout, gate, is_complete=True)
         compute_advantages(trainer, now, gate)
     with gate.phase(step, Phase.REFERENCE):
         settle(trainer, now, gate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from grpo_tui.config.schema import RunConfig
+from grpo_tui.console import train
 from grpo_tui.engine.control import Control, StopRequested
 from grpo_tui.engine.gradient import UpdateResult, accumulate_gradient, batch_size
 from grpo_tui.engine.history import WentElsewhere
@@ -298,12 +300,12 @@ def test_where_somebody_may_look_every_step_is_on_policy(tmp_path: Path) -> None
 
 
 def test_a_breakpoint_makes_it_on_policy() -> None:
-    # Seen to fail: asked when drawing began, and not when it was used.
+    # Seen to fail: asked only when drawing begins; asked only when it is used.
     with ahead_trainer(ahead_config()) as trainer:
         metrics = take_steps(trainer, 2)
         trainer.breaker.breakpoints = [Breakpoint(id=1, condition="reward > 9")]
         metrics += take_steps(trainer, 1)
-        assert not trainer.ahead.wait()
+        assert trainer.ahead._under_way is None
         metrics += take_steps(trainer, 1)
     assert num_ahead(metrics) == [0, 8, 0, 0]
 
@@ -604,6 +606,16 @@ def test_a_resumed_run_begins_on_policy_and_replays_exactly(tmp_path: Path) -> N
     result = replay(script, tmp_path / "again")
     assert result.difference == ""
     assert result.num_compared == 6
+
+
+def test_train_draws_ahead_and_marks_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Seen to fail: console without ``unattended``; num_ahead not measured; the log without it.
+    assert train(ahead_config("run.steps=3"), tmp_path / "run", resume=False, as_json=True) == 0
+    steps = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [step["num_ahead"] for step in steps] == [0, 8, 8]
+    with RunReader(tmp_path / "run") as reader:
+        lines = [line.message for line in reader.load_state().log if line.message.startswith("step ")]
+    assert ["drawn ahead, one update off-policy" in line for line in lines] == [False, True, True]
 
 
 # --- what looks at such a step ---------------------------------------------------------------------------
