@@ -76,6 +76,7 @@ def train(
             emit=emit,
             progress=display.progress,
             wait_on_failure=False,
+            unattended=lambda: True,
         )
     if ended.reason == "failed":
         return EXIT_USER_ERROR if display.failed_with in USER_ERRORS else EXIT_FAILED

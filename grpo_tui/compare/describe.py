@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from grpo_tui.config.schema import AlgorithmConfig, RunConfig
+from grpo_tui.config.schema import RunConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +47,12 @@ def _held_back_by(config: RunConfig) -> str:
     algorithm = config.algorithm
     if algorithm.update == "trust_region":
         return f"trust region, KL ≤ δ {config.trust_region.kl_limit:.3g}"
-    parts = [part for part in (_clip(algorithm), _kl(algorithm)) if part]
+    parts = [part for part in (_clip(config), _kl(config)) if part]
     return ", ".join(parts) or "nothing"
 
 
-def _clip(algorithm: AlgorithmConfig) -> str:
+def _clip(config: RunConfig) -> str:
+    algorithm = config.algorithm
     if algorithm.ratio == "none" or algorithm.clip == "none":
         return ""
     words = {
@@ -60,17 +61,20 @@ def _clip(algorithm: AlgorithmConfig) -> str:
         "vespo": "soft weight (VESPO)",
     }
     bounds = f"ratio {1 - algorithm.clip_low:g} to {1 + algorithm.clip_high:g}"
-    return words.get(algorithm.clip, bounds) + _idle(algorithm)
+    return words.get(algorithm.clip, bounds) + _idle(config)
 
 
-def _kl(algorithm: AlgorithmConfig) -> str:
+def _kl(config: RunConfig) -> str:
+    algorithm = config.algorithm
     if algorithm.beta == 0:
         return ""
     anchor = "reference" if algorithm.kl_anchor == "ref" else "old policy"
-    idle = _idle(algorithm) if algorithm.kl_anchor == "old" else ""
+    idle = _idle(config) if algorithm.kl_anchor == "old" else ""
     return f"β {algorithm.beta:g} × KL to {anchor}{idle}"
 
 
-def _idle(algorithm: AlgorithmConfig) -> str:
-    """With one gradient step a batch the ratio is 1, so that nothing that looks at it can act."""
-    return " (idle)" if algorithm.num_epochs == 1 and algorithm.num_minibatches == 1 else ""
+def _idle(config: RunConfig) -> str:
+    """With one gradient step a batch, at the weights that drew it, the ratio is 1: nothing that looks at it can act."""
+    algorithm = config.algorithm
+    one_gradient = algorithm.num_epochs == 1 and algorithm.num_minibatches == 1
+    return " (idle)" if one_gradient and not config.sampling.ahead else ""

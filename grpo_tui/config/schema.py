@@ -140,6 +140,10 @@ class SamplingConfig:
         "trusted: the model's own forward; fast: a twin with the adapter folded in; auto: fast where it agrees",
         choices=("auto", "fast", "trusted"),
     )
+    ahead: bool = setting(
+        False,
+        "in grpo-tui train alone: draw the next step while this one is judged and updated (one step off-policy)",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,6 +75,7 @@ _LOCKED: Mapping[str, str] = {
     "model.adapter_layers": "the layers were picked and compared with the model when the run started",
     "data": _PROBLEMS,
     "sampling.sampler": "the sampler was picked and compared with the model when the run started",
+    "sampling.ahead": "the second sampler, which it needs, is made when the run starts",
     "reward.canaries": "they are tried once, before step 1",
     "reward.learned_model": "the reward model is loaded when the run starts",
     "algorithm.update": "gradient and trust region need the model loaded in different ways",

@@ -38,6 +38,7 @@ def find_contradiction(config: RunConfig) -> tuple[str, str] | None:
         or _wrong_rewards(config)
         or _wrong_counts(config)
         or _wrong_algorithm(config)
+        or _wrong_ahead(config)
         or None
     )
 
@@ -173,6 +174,36 @@ def _wrong_trust_region(config: RunConfig) -> tuple[str, str] | None:
     return None
 
 
+def _wrong_ahead(config: RunConfig) -> tuple[str, str] | None:
+    """What a step cannot be corrected by whose completions the policy before the last update has drawn."""
+    if not config.sampling.ahead:
+        return None
+    algorithm, key = config.algorithm, "sampling.ahead"
+    if config.sampling.sampler == "trusted":
+        return (
+            key,
+            "is true, but sampling.sampler 'trusted' draws by the very weights that move meanwhile; use 'fast'",
+        )
+    if algorithm.ratio == "none":
+        return (
+            key,
+            "is true, but algorithm.ratio 'none' has nothing that corrects for completions of the policy one update ago; "
+            "use 'token' or another ratio",
+        )
+    if algorithm.update == "trust_region":
+        return (
+            key,
+            "is true, but a trust region is laid around the policy that sampled, which is one update ago then; use false",
+        )
+    if algorithm.beta and algorithm.kl_anchor == "old" and algorithm.kl_estimator == "exact":
+        return (
+            key,
+            "is true, but algorithm.kl_estimator 'exact' to the old policy would need its weights, one update ago, "
+            "throughout the update; use 'k3_ratio'",
+        )
+    return None
+
+
 def warnings_for(config: RunConfig) -> list[str]:
     """Return one sentence for each setting that is known to do nothing or to harm. A run may go on with them."""
     return [
@@ -280,7 +311,9 @@ def _kl_warnings(config: RunConfig) -> list[str]:
 
 
 def _one_update(config: RunConfig) -> bool:
-    return config.algorithm.num_epochs == 1 and config.algorithm.num_minibatches == 1
+    """Whether every gradient is taken at the weights that sampled."""
+    algorithm = config.algorithm
+    return algorithm.num_epochs == 1 and algorithm.num_minibatches == 1 and not config.sampling.ahead
 
 
 LONG_ANSWER = 256
@@ -299,6 +332,11 @@ def _algorithm_warnings(config: RunConfig) -> list[str]:
         found.append(
             "algorithm.ratio 'none' with several gradient steps a rollout batch: after the first the completions are not "
             "the policy's own any more, and nothing corrects for it; use num_epochs 1 and num_minibatches 1"
+        )
+    if config.sampling.ahead and algorithm.clip == "none":
+        found.append(
+            "sampling.ahead with algorithm.clip 'none': nothing bounds how much a completion of the policy one update ago "
+            "may weigh; use 'bounds' or 'cispo'"
         )
     if algorithm.clip == "vespo" and algorithm.ratio != "sequence_product":
         found.append(
@@ -337,6 +375,12 @@ def notes_for(config: RunConfig) -> list[str]:
         found.append(
             "each rollout batch gets one gradient step, at which the ratio is 1: algorithm.clip "
             f"'{algorithm.clip}' does nothing until num_epochs or num_minibatches is above 1"
+        )
+    if config.sampling.ahead:
+        found.append(
+            "sampling.ahead: every step but the first is drawn by the policy before the last update and corrected by its "
+            "ratio (num_ahead in the step's numbers); a resumed run takes its first step on-policy, so that its weights are "
+            "not those of a run that was never interrupted"
         )
     unpaid = [name for name, weight in config.reward.weights.items() if weight == 0]
     if unpaid:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -30,10 +30,26 @@ def prepare_batch(trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate) 
     if needs_reference(config):
         add_reference_logprobs(trainer, step, rows, gate, Phase.REFERENCE)
         emit_kl_ref(trainer, step, rows, exact=False)
-    if not is_on_policy(config):
-        for microbatch, logprobs in _logprobs_of(trainer, step, rows, gate, Phase.REFERENCE, reference=False):
-            for row, logprobs_T in zip(microbatch, logprobs, strict=True):
-                row.old_logprobs_T = logprobs_T
+    if not is_on_policy(config, rows):
+        add_old_logprobs(trainer, step, rows, gate)
+
+
+def add_old_logprobs(trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate) -> None:
+    """ℓ° of every row: under the present weights, or under those of one update ago where these have drawn it.
+
+    By the update's own way through the model in both cases, so that a ratio holds the update alone and none of what
+    sampler and trainer round differently.
+    """
+    policy, phase = trainer.policy, Phase.REFERENCE
+    present = [row for row in rows if not row.ahead]
+    found = _logprobs_of(trainer, step, present, gate, phase, nullcontext)
+    ahead = [row for row in rows if row.ahead and row.old_logprobs_T is None]
+    if ahead:
+        before = trainer.ahead.adapter
+        found += _logprobs_of(trainer, step, ahead, gate, phase, lambda: policy.weights(before))
+    for microbatch, logprobs in found:
+        for row, logprobs_T in zip(microbatch, logprobs, strict=True):
+            row.old_logprobs_T = logprobs_T
 
 
 def add_reference_logprobs(
@@ -41,33 +57,38 @@ def add_reference_logprobs(
 ) -> None:
     """ℓʳ of every row that has none yet."""
     missing = [row for row in rows if row.ref_logprobs_T is None]
-    for microbatch, logprobs in _logprobs_of(trainer, step, missing, gate, phase, reference=True):
+    for microbatch, logprobs in _logprobs_of(trainer, step, missing, gate, phase, trainer.policy.reference):
         for row, logprobs_T in zip(microbatch, logprobs, strict=True):
             row.ref_logprobs_T = logprobs_T
 
 
+Scored = list[tuple[list[Row], list[Tensor]]]
+"""Microbatches, each with the log-probs of its rows."""
+Under = Callable[[], AbstractContextManager[None]]
+"""Within: the model is the policy that scores."""
+
+
 def _logprobs_of(
-    trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate, phase: Phase, *, reference: bool
-) -> list[tuple[list[Row], list[Tensor]]]:
-    """Log-probs without gradient, by microbatch, under the policy or its reference."""
+    trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate, phase: Phase, under: Under
+) -> Scored:
+    """Log-probs without gradient, by microbatch."""
     if not rows:
         return []
     return with_room(
         trainer,
         f"{phase}",
         rows,
-        lambda: _by_microbatch(trainer, step, rows, gate, phase, reference=reference),
+        lambda: _by_microbatch(trainer, step, rows, gate, phase, under),
     )
 
 
 def _by_microbatch(
-    trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate, phase: Phase, *, reference: bool
-) -> list[tuple[list[Row], list[Tensor]]]:
+    trainer: Trainer, step: int, rows: Sequence[Row], gate: Gate, phase: Phase, under: Under
+) -> Scored:
     microbatches = split_by_tokens(rows, trainer.microbatch_tokens, packs=trainer.policy.packs_rows)
     found = []
     passes = trainer.tally.reference
-    held = trainer.policy.reference() if reference else nullcontext()
-    with held, passes.timed(lambda: gate.paused_seconds):
+    with under(), passes.timed(lambda: gate.paused_seconds):
         for done, microbatch in enumerate(microbatches):
             gate.tick(f"in {phase}, after {done} microbatches")
             with torch.no_grad():

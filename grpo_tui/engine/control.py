@@ -24,6 +24,9 @@ from grpo_tui.events.commands import (
 from grpo_tui.events.records import Mode, Phase
 from grpo_tui.events.types import Event, ModeChanged, PhaseFinished, PhaseStarted
 
+BESIDE_SECONDS = 0.05
+"""How soon work on another thread sees that the engine goes on."""
+
 
 class StopRequested(Exception):
     """Raised inside the engine when it was told to stop."""
@@ -253,6 +256,21 @@ class Gate:
             raise StepLeft
         if self._control.target is Target.HERE:
             self._hold(where)
+
+    def beside(self, left: threading.Event) -> None:
+        """A boundary of work on another thread: held while the engine is to stand still, but tells nothing and leaves no step.
+
+        Args:
+            left: set where the work is not wanted any more; ends the wait, and whoever set it goes on from there.
+
+        Raises:
+            StopRequested: a Stop came.
+        """
+        while self._control.target is Target.HERE and not self._control.stop_requested:
+            if left.wait(BESIDE_SECONDS):
+                return
+        if self._control.stop_requested:
+            raise StopRequested
 
     def serve_left(self) -> None:
         """Carry out what a step was left for, as if it had come before the phase that was left."""

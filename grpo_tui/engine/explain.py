@@ -27,7 +27,7 @@ def explain_update(config: AlgorithmConfig, rows: Sequence[Row], result: UpdateR
         found.append(_why_rejected(result.trust_region))
     elif result.learning_rate == 0 and config.update == "gradient":
         found.append(f"Nothing moved: the learning rate is 0. The gradient is not (norm {norm:.3g}).")
-    if norm > NOTHING and is_on_policy(config) and abs(result.policy_losses[-1]) < ROUNDING:
+    if norm > NOTHING and is_on_policy(config, rows) and abs(result.policy_losses[-1]) < ROUNDING:
         found.append(
             "The policy loss is 0 by construction: the ratio is 1 and the advantages of a group sum to 0. "
             f"The gradient is not (norm {norm:.3g})."

@@ -200,6 +200,7 @@ class History:
         except ValueError:
             restore(trainer, before)
             raise
+        trainer.ahead.drop()
         self.under_settings(trainer, branch, step)
         here = Position(self.branch, before.step)
         self._ahead = self._still_ahead(target, branch, origin)

@@ -73,4 +73,5 @@ def keep_what_still_holds(before: Sequence[Row], after: Sequence[Row]) -> None:
         old = known.get((row.group, row.index, row.prompt_ids))
         if old is not None and row.completion_ids_T.equal(old.completion_ids_T):
             row.ref_logprobs_T = old.ref_logprobs_T
-            row.old_logprobs_T = None if old.old_is_first else old.old_logprobs_T
+            if row.ahead == old.ahead and not old.old_is_first:
+                row.old_logprobs_T = old.old_logprobs_T

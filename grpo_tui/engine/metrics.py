@@ -38,7 +38,7 @@ def measure_step(
     num_tokens = sum(completion.num_tokens for completion in completions)
     verdicts = Counter(str(completion.verdict) for completion in completions)
     agreed, num_pairs = agreement(groups)
-    sample_seconds = seconds_by_phase.get(Phase.SAMPLE, 0.0)
+    sample_seconds = seconds_by_phase.get(Phase.SAMPLE, 0.0) + rollout.seconds_beside
     return StepMetrics(
         step=step,
         reward_mean=float(rewards.mean()),
@@ -76,6 +76,7 @@ def measure_step(
         num_resampled_groups=rollout.num_resampled_groups,
         num_tokens_saved=tokens_saved(groups, trainer.config.groups.max_group_size),
         num_masked_completions=sum(not row.trains for row in rows),
+        num_ahead=sum(row.ahead for row in rows),
         agreement=agreed,
         num_agreement_pairs=num_pairs,
         num_groups=len(groups),

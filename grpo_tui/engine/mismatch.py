@@ -17,7 +17,15 @@ from torch import Tensor
 
 from grpo_tui.engine.control import Gate
 from grpo_tui.engine.in_progress import StepInProgress
-from grpo_tui.engine.rehearsal import Rehearsal, before_update, largest, rehearsal, rescore, token_text
+from grpo_tui.engine.rehearsal import (
+    Rehearsal,
+    before_update,
+    largest,
+    refuse_ahead,
+    rehearsal,
+    rescore,
+    token_text,
+)
 from grpo_tui.engine.rows import Row, token_batch
 from grpo_tui.engine.trainer import Trainer
 from grpo_tui.events.commands import FindMismatch
@@ -60,9 +68,10 @@ def compute_mismatch(trainer: Trainer, step: int) -> Mismatch:
     """Compare the log-probs of every token of the step's answers.
 
     Raises:
-        ValueError: the step does not stand before its update.
+        ValueError: the step does not stand before its update, or was drawn ahead.
     """
     now = before_update(trainer, step)
+    refuse_ahead(now)
     started = time.perf_counter()
     with rehearsal(trainer, "mismatch") as stage:
         found = _mismatch(stage, now)

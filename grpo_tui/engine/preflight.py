@@ -166,7 +166,7 @@ def worst_rows(trainer: Trainer, prompt: tuple[int, ...], num_rows: int) -> list
     length, device = trainer.config.sampling.max_completion_tokens, trainer.policy.device
     ids = torch.full((length,), int(prompt[-1]), device=device)
     logprobs = torch.full((length,), -1.0, device=device)
-    on_policy = is_on_policy(trainer.config.algorithm)
+    on_policy = is_on_policy(trainer.config.algorithm) and not trainer.config.sampling.ahead
     return [
         Row(
             group=number // trainer.config.sampling.group_size,
@@ -216,7 +216,8 @@ def _reference_seconds(
 ) -> float:
     """Seconds a row of the passes without gradient: the reference's, and the old policy's where it is another."""
     config = trainer.config.algorithm
-    passes = int(needs_reference(config)) + int(not is_on_policy(config))
+    off_policy = not is_on_policy(config) or trainer.config.sampling.ahead
+    passes = int(needs_reference(config)) + int(off_policy)
     fitting = [point.num_rows for point in points if _is_within(point, budget)]
     if not passes or not fitting:
         return 0.0

@@ -61,6 +61,19 @@ def before_update(trainer: Trainer, step: int) -> StepInProgress:
     return now
 
 
+def refuse_ahead(now: StepInProgress) -> None:
+    """Leave what supposes that the present weights have drawn the step's answers.
+
+    Raises:
+        ValueError: those of one update ago have.
+    """
+    if any(row.ahead for row in now.rows):
+        raise ValueError(
+            f"step {now.step} was drawn ahead (sampling.ahead), by the policy before the last update: this is of steps that "
+            "the present weights have drawn"
+        )
+
+
 @contextmanager
 def rehearsal(trainer: Trainer, what: str, *, heeds: bool = True) -> Iterator[Rehearsal]:
     """Within: whatever is done to the trainer is undone at the end.

@@ -45,6 +45,7 @@ class ScriptControl(Control):
     def __init__(self, script: Script) -> None:
         super().__init__(start_paused=False)
         self._steps = script.steps
+        self._ahead = [step.ahead for step in script.finished]
         self._due: deque[_Due] = deque()
         self.num_finished = 0
         self.num_obeyed = 0
@@ -59,6 +60,11 @@ class ScriptControl(Control):
     def next_command(self) -> ScriptedCommand | None:
         """The command that waits for its place."""
         return self._due[0].command if self._due else None
+
+    @property
+    def draws_ahead(self) -> bool:
+        """Whether the step that finished after the one in progress had been drawn ahead in the recording."""
+        return any(self._ahead[self.num_finished + 1 : self.num_finished + 2])
 
     def next_request(self, place: Place) -> Request | None:
         """The script's next command if this is where it was obeyed."""
@@ -136,6 +142,7 @@ def replay(script: Script, run_dir: Path, emit: Callable[[Event], None] = lambda
         control=control,
         emit=comparison.emit,
         wait_on_failure=False,
+        unattended=lambda: control.draws_ahead,
     )
     result, waits = comparison.result, control.next_command
     result.num_commands = control.num_obeyed

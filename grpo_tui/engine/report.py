@@ -27,7 +27,9 @@ def emit_token_weights(trainer: Trainer, step: int, rows: Sequence[Row]) -> None
     if any(row.weight_T is None for row in rows):
         return
     ratios = (
-        () if is_on_policy(trainer.config.algorithm) else nested(rows, _arrays(rows, lambda r: r.ratio_T))
+        ()
+        if is_on_policy(trainer.config.algorithm, rows)
+        else nested(rows, _arrays(rows, lambda r: r.ratio_T))
     )
     trainer.emit(
         TokensWeighed(
@@ -56,11 +58,11 @@ def report_update(
     tokens = max(result.num_tokens, 1)
     advantages = np.array([c.advantage or 0.0 for group in groups for c in group.completions])
     weights = _joined([row.weight_T for row in rows])
-    kl_old = None if is_on_policy(config) else _kl_old(rows)
+    kl_old = None if is_on_policy(config, rows) else _kl_old(rows)
     noise = np.array(result.noise).mean(axis=0).tolist() if result.noise else [None, None]
     return UpdateReport(
         ratio_quantiles={}
-        if is_on_policy(config)
+        if is_on_policy(config, rows)
         else _quantiles([row.ratio_T for row in rows if row.trains]),
         clip_fraction_low=result.num_clipped_low / tokens,
         clip_fraction_high=result.num_clipped_high / tokens,

@@ -55,6 +55,8 @@ class Rollout:
     num_resampled_groups: int = 0
     num_tries: int = 0
     """Rounds of replacing so far."""
+    seconds_beside: float = 0.0
+    """What drawing ahead took while the step before was judged and updated."""
     tried: set[str] = field(default_factory=set)
     """Ids of problems that have stood in this step, once some were replaced."""
     notes: list[str] = field(default_factory=list)
@@ -63,6 +65,11 @@ class Rollout:
     def wants_more(self) -> bool:
         """Whether there is something to draw."""
         return any(place.wanted for place in self.places)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing has been drawn for it yet."""
+        return all(place.group is None and not place.replaced and not place.rerolls for place in self.places)
 
     @property
     def prompts(self) -> list[Prompt]:
@@ -86,10 +93,10 @@ def next_prompts(trainer: Trainer, step: int) -> list[Prompt]:
     return [trainer.prompts[i] for i in indices]
 
 
-def begin_rollout(trainer: Trainer, prompts: Sequence[Prompt]) -> Rollout:
-    """A place for each prompt, with ``group_size`` completions wanted, or the prompt's own number."""
+def begin_rollout(trainer: Trainer, prompts: Sequence[Prompt], step: int | None = None) -> Rollout:
+    """A place for each prompt, with ``group_size`` completions wanted, or the prompt's own number in the step (the next)."""
     size = trainer.config.sampling.group_size
-    own = plan_of(trainer, trainer.finished_steps + 1).group_sizes
+    own = plan_of(trainer, trainer.finished_steps + 1 if step is None else step).group_sizes
     return Rollout(
         places=[
             Place(index=i, prompt=prompt, wanted=own.get(prompt.problem.id, size))
@@ -101,7 +108,7 @@ def begin_rollout(trainer: Trainer, prompts: Sequence[Prompt]) -> Rollout:
 def sample_groups(trainer: Trainer, step: int, rollout: Rollout, gate: Gate) -> None:
     """Draw what each place wants, and tell each group that has something new."""
     places = [place for place in rollout.places if place.wanted]
-    requests = [request for place in places for request in _requests(trainer, step, place)]
+    requests = wanted_requests(trainer, step, rollout)
     settings = sampling_settings(trainer)
     report = token_reporter(trainer, step, Phase.SAMPLE, gate, _following(trainer, step, places))
     early = EarlyJudging(trainer, [p.prompt.record() for p in places for _ in range(p.wanted)])
@@ -113,7 +120,13 @@ def sample_groups(trainer: Trainer, step: int, rollout: Rollout, gate: Gate) -> 
         report(tick)
         early.look(tick)
 
-    drawn = trainer.sampler.sample(requests, settings, on_token)
+    ahead = trainer.ahead.take(trainer, step, requests, settings, gate) if rollout.is_new else None
+    if ahead is None:
+        drawn: Sequence[SampledTokens] = trainer.sampler.sample(requests, settings, on_token)
+    else:
+        drawn, last = ahead.drawn, ahead.cost
+        rollout.seconds_beside += ahead.seconds_beside
+    is_behind = ahead is not None and ahead.is_behind
     if last is not None:
         _count(trainer.tally, last)
     start = 0
@@ -123,7 +136,7 @@ def sample_groups(trainer: Trainer, step: int, rollout: Rollout, gate: Gate) -> 
         rollout.num_sampled_tokens += sum(len(tokens.token_ids_T) for tokens in members)
         before = place.group.completions if place.group is not None else ()
         completions = tuple(
-            replace(completion_record(trainer, len(before) + i, tokens), round=place.round)
+            replace(completion_record(trainer, len(before) + i, tokens), round=place.round, ahead=is_behind)
             for i, tokens in enumerate(members)
         )
         place.group = GroupRecord(
@@ -150,6 +163,11 @@ def _following(trainer: Trainer, step: int, places: Sequence[Place]) -> Followin
         groups.append(Sampled(place.index, place.prompt.problem.question, first, place.wanted, drawn))
         first += place.wanted
     return Following(trainer.watch, trainer.policy.tokenizer, step, groups)
+
+
+def wanted_requests(trainer: Trainer, step: int, rollout: Rollout) -> list[SampleRequest]:
+    """The completions that a rollout's places want now, in order."""
+    return [request for place in rollout.places for request in _requests(trainer, step, place)]
 
 
 def _requests(trainer: Trainer, step: int, place: Place) -> list[SampleRequest]:

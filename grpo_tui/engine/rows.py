@@ -36,6 +36,8 @@ class Row:
     """False: takes no part in the loss (it was cut, and such completions are masked)."""
     excluded: bool = False
     """A person keeps it out: nothing is compared with it, and it takes no part in the loss."""
+    ahead: bool = False
+    """Drawn by the policy before the last update."""
     advantage: float = 0.0
     advantages_T: Tensor | None = None
     """Of each token, where they differ (``gae``)."""
@@ -45,7 +47,7 @@ class Row:
     """What the critic learns to predict."""
     ref_logprobs_T: Tensor | None = None
     old_logprobs_T: Tensor | None = None
-    """None when on-policy: the update's own first pass gives them."""
+    """Of the policy that sampled. None when on-policy: the update's own first pass gives them."""
     old_is_first: bool = field(default=False, repr=False)
     """The old log-probs were taken from the update's own first pass, and go with it."""
     first_logprobs_T: Tensor | None = field(default=None, repr=False)
@@ -81,9 +83,10 @@ class Row:
         return self.advantage != 0.0 if self.advantages_T is None else bool((self.advantages_T != 0).any())
 
 
-def is_on_policy(config: AlgorithmConfig) -> bool:
-    """Whether every gradient of a step is taken at the weights that sampled it."""
-    return config.num_epochs == 1 and config.num_minibatches == 1
+def is_on_policy(config: AlgorithmConfig, rows: Sequence[Row] = ()) -> bool:
+    """Whether every gradient of a step is taken at the weights that sampled it, none of its rows having been drawn ahead."""
+    one_gradient = config.num_epochs == 1 and config.num_minibatches == 1
+    return one_gradient and not any(row.ahead for row in rows)
 
 
 def make_rows(trainer: Trainer, prompts: Sequence[Prompt], groups: Sequence[GroupRecord]) -> list[Row]:
@@ -99,6 +102,7 @@ def make_rows(trainer: Trainer, prompts: Sequence[Prompt], groups: Sequence[Grou
             sampled_logprobs_T=torch.from_numpy(completion.logprobs_T).to(device),
             reward=completion.reward or 0.0,
             excluded=completion.excluded,
+            ahead=completion.ahead,
             trains=not (completion.excluded or (masked and completion.finish_reason == "length")),
         )
         for prompt, group in zip(prompts, groups, strict=True)

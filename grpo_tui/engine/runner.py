@@ -61,6 +61,7 @@ def run_session(
     progress: Callable[[Progress], None] = lambda _progress: None,
     watch: Watch | None = None,
     wait_on_failure: bool = True,
+    unattended: Callable[[], bool] | None = None,
 ) -> RunEnded:
     """Run or resume, to the end or until stopped. Raises nothing: errors become events.
 
@@ -74,8 +75,10 @@ def run_session(
         progress: takes gauges, on this thread.
         watch: which group someone watches being sampled, and where they see it.
         wait_on_failure: after an error wait for Retry or Stop; else end the run.
+        unattended: whether nobody will look into the next step before its update, so that it may be drawn ahead where
+            ``sampling.ahead`` says so; None: somebody may, in every step.
     """
-    session = _Session(config, run_dir, resume, control, emit, progress, watch, wait_on_failure)
+    session = _Session(config, run_dir, resume, control, emit, progress, watch, wait_on_failure, unattended)
     return session.run()
 
 
@@ -92,6 +95,7 @@ class _Session:
         progress: Callable[[Progress], None],
         watch: Watch | None,
         wait_on_failure: bool,
+        unattended: Callable[[], bool] | None = None,
     ) -> None:
         # A resumed run's config was anchored when the run was made.
         self.config = config if resume else anchored(config)
@@ -102,6 +106,7 @@ class _Session:
         self.progress = progress
         self.watch = watch or Watch()
         self.wait_on_failure = wait_on_failure
+        self.unattended = unattended
         self.writer: RunWriter | None = None
         self.trainer: Trainer | None = None
         self.saved_step: int | None = None
@@ -239,6 +244,14 @@ class _Session:
         self.cleanup.enter_context(libraries_to_notices(self.emit_if_possible))
         trainer = Trainer.load(self.config, emit=self.emit, report=self.progress)
         trainer.watch = self.watch
+        if self.unattended is not None:
+            trainer.ahead.is_unattended = self.unattended
+        elif trainer.ahead.is_possible:
+            message = (
+                "sampling.ahead is not followed here, where a step can be looked at and changed before its update: each is "
+                "drawn on-policy; grpo-tui train and grpo-tui resume --headless follow it"
+            )
+            self.emit(Notice(time=time.time(), level="info", message=message, source="sampler"))
         return trainer
 
     # --- middle ------------------------------------------------------------------------------------------

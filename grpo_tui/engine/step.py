@@ -3,6 +3,8 @@
 prompts ─▶ groups ─▶ rewards ─▶ advantages ─▶ rows (ℓʳ, ℓ°) ─▶ new weights ─▶ metrics
              ▲          │
              └──────────┘  again where groups grow (adaptive group size) or are replaced (dynamic sampling)
+
+Where the next step is drawn ahead (:mod:`grpo_tui.engine.ahead`), that begins once this one's groups are there.
 """
 
 from __future__ import annotations
@@ -43,6 +45,9 @@ def run_step(trainer: Trainer, gate: Gate) -> StepMetrics:
         with trainer.history.step(trainer), profiled(trainer, gate, step):
             take_what_waits(trainer, step)
             return _run_step(trainer, gate, step)
+    except BaseException:
+        trainer.ahead.leave()
+        raise
     finally:
         trainer.in_progress = None
         trainer.reward.drop_begun()  # of a step that was left
@@ -57,11 +62,13 @@ def _run_step(trainer: Trainer, gate: Gate, step: int) -> StepMetrics:
     while rollout.wants_more:
         with gate.phase(step, Phase.SAMPLE):
             sample_groups(trainer, step, rollout, gate)
+            trainer.ahead.begin(trainer, step, rollout, gate)
         with gate.phase(step, Phase.SCORE):
             score_groups(trainer, step, rollout, gate)
             plan_next_round(trainer, step, rollout)
     now.judged = tuple(rollout.groups)
     with gate.phase(step, Phase.ADVANTAGES):
+        trainer.ahead.begin(trainer, step, rollout, gate, is_complete=True)
         compute_advantages(trainer, now, gate)
     with gate.phase(step, Phase.REFERENCE):
         settle(trainer, now, gate)

@@ -18,6 +18,7 @@ from grpo_tui.data.order import ProblemOrder
 from grpo_tui.data.problem import DataError, Problem
 from grpo_tui.data.render import check_length, encode_prompt, render_prompt
 from grpo_tui.data.sources import load_problems
+from grpo_tui.engine.ahead import Ahead, make_ahead
 from grpo_tui.engine.breaking import Breaker
 from grpo_tui.engine.history import History
 from grpo_tui.engine.rewarding import components, make_reward, try_canaries
@@ -130,6 +131,8 @@ class Trainer:
     """Called by handlers of requests at every token: raises where the request is to be left."""
     watch: Watch = field(default_factory=Watch, repr=False)
     """Who watches a group being sampled."""
+    ahead: Ahead = field(default_factory=Ahead, repr=False)
+    """What is drawn for the next step while this one is judged and updated."""
     breaker: Breaker = field(default_factory=Breaker, repr=False)
     """The breakpoints."""
     last_metrics: StepMetrics | None = None
@@ -186,6 +189,8 @@ class Trainer:
             say("adding critic", f"LoRA rank {config.model.lora_rank} and a value head")
             critic = Critic(policy, seed=derived_seed(config.run.seed, "critic"))
             critic_optimizer = make_optimizer(config, critic.parameters(), config.critic.value_lr)
+        policy.decodes_alone = not config.sampling.ahead
+        sampler = _pick_sampler(config, policy, emit)
         return cls(
             config=config,
             policy=policy,
@@ -198,7 +203,8 @@ class Trainer:
             order=ProblemOrder(len(prompts), config.run.seed, config.data.shuffle),
             spare_order=ProblemOrder(len(prompts), derived_seed(config.run.seed, "spare prompts")),
             reward=reward,
-            sampler=_pick_sampler(config, policy, emit),
+            sampler=sampler,
+            ahead=make_ahead(config, policy, sampler, _warner(emit)),
             emit=emit,
             report=report,
             history=History(config.run.history_mb),
@@ -285,6 +291,7 @@ class Trainer:
         """Free worker processes, and let kept states reach the disk. Safe to call twice."""
         if not self._closed:
             self._closed = True
+            self.ahead.drop()
             if self.reverifying is not None:
                 self.reverifying.close()
             self.history.close()
@@ -301,14 +308,15 @@ def _load_policy(config: RunConfig, say: Callable[[str, str], None]) -> Policy:
     return load_policy(replace(config.model, dtype="fp32"), seed=config.run.seed, say=say, attention="eager")
 
 
+def _warner(emit: Emit) -> Callable[[str], None]:
+    """Tells what the sampler has to say."""
+    return lambda line: emit(Notice(time=time.time(), level="warning", message=line, source="sampler"))
+
+
 def _pick_sampler(config: RunConfig, policy: Policy, emit: Emit) -> Sampler:
     """The sampler asked for; where the fast one cannot take the model, the run says so."""
-
-    def say(line: str) -> None:
-        emit(Notice(time=time.time(), level="warning", message=line, source="sampler"))
-
     try:
-        return make_sampler(policy, config.sampling.sampler, say)
+        return make_sampler(policy, config.sampling.sampler, _warner(emit))
     except ValueError as error:
         raise PolicyError(str(error)) from error
 

@@ -61,8 +61,9 @@ def why_skip(trainer: Trainer, step: int, rows: Sequence[Row]) -> str:
         if any(row.excluded for row in rows):
             return "every completion is kept out: excluded by you, or cut at the length limit and masked"
         return "every completion was cut at the length limit, and such completions are masked"
-    # KL to the policy that sampled pulls only once something else has moved the weights.
-    pulls = config.beta > 0 and config.kl_in == "loss" and config.kl_anchor == "ref"
+    # KL to the policy that sampled pulls only once something has moved the weights away from it.
+    apart = config.kl_anchor == "ref" or any(row.ahead for row in rows)
+    pulls = config.beta > 0 and config.kl_in == "loss" and apart
     if not pulls and not any(row.has_signal for row in rows):
         if all(row.reward == rows[0].reward for row in rows):
             return "all rewards are equal, so every advantage is 0 and the gradient is exactly 0"

@@ -25,6 +25,7 @@ from grpo_tui.engine.in_progress import StepInProgress
 from grpo_tui.engine.rehearsal import (
     Rehearsal,
     before_update,
+    refuse_ahead,
     rehearsal,
     rescore,
     rows_for_update,
@@ -146,9 +147,10 @@ def compute_what_if(
         after_update: at the weights after one update under the run's own settings.
 
     Raises:
-        ValueError: the step does not stand before its update.
+        ValueError: the step does not stand before its update, or was drawn ahead.
     """
     now = before_update(trainer, step)
+    refuse_ahead(now)
     started = time.perf_counter()
     config = update_config(trainer, now)
     with rehearsal(trainer, "what-if") as stage, under(trainer, config):

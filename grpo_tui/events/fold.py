@@ -161,6 +161,8 @@ def _reference(state: RunState, event: ReferenceComputed) -> RunState:
 def _update_facts(metrics: StepMetrics) -> list[str]:
     """What a line of the log says of the step's groups and update, beyond the ordinary."""
     facts = []
+    if metrics.num_ahead:
+        facts.append("drawn ahead, one update off-policy")
     if metrics.num_resampled_groups:
         facts.append(f"{metrics.num_resampled_groups} dead groups replaced")
     if metrics.num_tokens_saved:

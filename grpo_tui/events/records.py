@@ -92,6 +92,8 @@ class CompletionRecord:
     """Which round of sampling drew it, where the group grew."""
     excluded: bool = False
     """A person keeps it out of the update: out of its group's comparison, and out of the loss."""
+    ahead: bool = False
+    """Drawn ahead (``sampling.ahead``): by the policy before the last update, one step off-policy."""
 
     @property
     def num_tokens(self) -> int:
@@ -323,7 +325,7 @@ class StepMetrics:
     seconds: float
     seconds_by_phase: Mapping[str, float]
     tokens_per_second: float
-    """Completion tokens over the seconds of the sample phase."""
+    """Completion tokens over the seconds of the sample phase, with those in which it went on beside the step before."""
     peak_memory_bytes: int
     state_hash: str
     """Hash over adapter, optimiser and RNG after the step."""
@@ -342,6 +344,8 @@ class StepMetrics:
     """Adaptive group size: tokens it did not sample, estimated from each prompt's mean length."""
     num_masked_completions: int = 0
     """Completions kept out of the update because they were cut at the length limit."""
+    num_ahead: int = 0
+    """Completions drawn ahead: by the policy before the last update. 0: the step is on-policy."""
     agreement: Mapping[str, float] = field(default_factory=dict)
     """For each component that does not judge truth: share of (right, wrong) pairs of a group that it orders as the
     verifier does, ties counting half."""

@@ -99,6 +99,7 @@ def completion_row(step: int, group: GroupRecord, completion: CompletionRecord) 
         "dead": group.degenerate,
         "round": completion.round,
         "excluded": completion.excluded,
+        "ahead": completion.ahead,
     }
     return row | {f"component_{storable(name)}": score.value for name, score in completion.scores.items()}
 
@@ -141,7 +142,7 @@ def _completion_schema(arrow: Any, history: Sequence[StepMetrics]) -> pyarrow.Sc
     kinds = {
         **dict.fromkeys(("step", "group", "index", "num_tokens", "num_prompt_tokens", "round"), whole),
         **dict.fromkeys(("reward", "advantage", "kl_ref", "pushed", "logprob_mean", "entropy_mean"), real),
-        **dict.fromkeys(("correct", "dead"), arrow.bool_()),
+        **dict.fromkeys(("correct", "dead", "ahead"), arrow.bool_()),
     }
     components = dict.fromkeys(f"component_{storable(name)}" for m in history for name in m.component_means)
     names = [*COLUMNS[: COLUMNS.index("advantage")], *components, *COLUMNS[COLUMNS.index("advantage") :]]
@@ -151,7 +152,7 @@ def _completion_schema(arrow: Any, history: Sequence[StepMetrics]) -> pyarrow.Sc
 COLUMNS = (
     "step", "group", "index", "problem_id", "question", "prompt", "answer", "text", "verdict", "correct",
     "extracted", "why", "near_miss", "reward", "advantage", "kl_ref", "pushed", "num_tokens", "num_prompt_tokens",
-    "finish_reason", "logprob_mean", "entropy_mean", "dead", "round",
+    "finish_reason", "logprob_mean", "entropy_mean", "dead", "round", "ahead",
 )  # fmt: skip
 """Columns of the completions, in order; those of the components stand after ``reward``."""
 

@@ -262,6 +262,8 @@ def _other_gaps(config: RunConfig) -> Iterator[str]:
         yield f"groups.resample_tries {groups.resample_tries}: groups without spread are not replaced"
     if groups.max_group_size:
         yield f"groups.max_group_size {groups.max_group_size}: groups do not grow"
+    if config.sampling.ahead:
+        yield "sampling.ahead: each step is sampled by the policy that it updates"
     if config.run.max_tokens:
         yield f"run.max_tokens {config.run.max_tokens}: the run ends by max_steps alone"
     if config.sampling.prompts_per_step * config.sampling.group_size % algorithm.num_minibatches:

@@ -79,6 +79,15 @@ class FastSampler:
 
             return draw_all(self._policy, requests, settings, self._max_rows, begin, on_token)
 
+    @torch.no_grad()
+    def freeze(self, num_requests: int) -> None:
+        """Draw by the weights as they are now until :meth:`thaw`: see :mod:`grpo_tui.generation.beside`."""
+        self._twin.freeze(min(num_requests, self._max_rows))
+
+    def thaw(self) -> None:
+        """Draw by the policy's weights again."""
+        self._twin.thaw()
+
     @contextmanager
     def _afterwards(self) -> Iterator[None]:
         """A graph holds the addresses of weights that are copies for one sampling: it goes with them."""

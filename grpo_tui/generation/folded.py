@@ -42,7 +42,8 @@ class BareLora(nn.Module):
     def refresh(self, num_rows: int) -> None:  # noqa: ARG002 - as Joined has it
         """Take over the adapter's present weights."""
         (source,), dtype = self._source, self.base.weight.dtype
-        self.a_R_I = source.lora_A[POLICY_ADAPTER].weight.to(dtype)
+        # A copy in every dtype: frozen, the twin must not see how an update moves the adapter.
+        self.a_R_I = source.lora_A[POLICY_ADAPTER].weight.detach().to(dtype, copy=True)
         self.b_O_R = (source.lora_B[POLICY_ADAPTER].weight * source.scaling[POLICY_ADAPTER]).to(dtype)
 
     def release(self) -> None:
@@ -98,6 +99,7 @@ class Twin:
         self._layers: list[Joined | BareLora | FoldedLayer] = []
         self.joined: dict[str, Joined] = {}
         """By the name of the first of the layers that each stands for."""
+        self._frozen = False
         sources = {name: module for name, module in base.named_modules() if hasattr(module, "lora_A")}
         for source in sources.values():
             _check(source, folds=self._folds)
@@ -146,13 +148,36 @@ class Twin:
         Args:
             num_rows: rows decoded at once, for which matrices are laid out.
         """
+        if self._frozen:
+            yield self.model
+            return
         try:
-            for layer in self._layers:
-                layer.refresh(num_rows)
+            self._refresh(num_rows)
             yield self.model
         finally:
-            for layer in self._layers:
-                layer.release()
+            self._release()
+
+    def freeze(self, num_rows: int) -> None:
+        """Take over the adapter's present weights for every :meth:`awake` until :meth:`thaw`, however the adapter moves."""
+        try:
+            self._refresh(num_rows)
+        except BaseException:
+            self._release()
+            raise
+        self._frozen = True
+
+    def thaw(self) -> None:
+        """Let the frozen weights go."""
+        self._frozen = False
+        self._release()
+
+    def _refresh(self, num_rows: int) -> None:
+        for layer in self._layers:
+            layer.refresh(num_rows)
+
+    def _release(self) -> None:
+        for layer in self._layers:
+            layer.release()
 
 
 def _leaf(name: str) -> str:

@@ -21,7 +21,11 @@ def decoding_threads(policy: Policy) -> Iterator[None]:
     matrices that are laid out for it (:mod:`grpo_tui.generation.products`).
     """
     before = torch.get_num_threads()
-    small = policy.device.type == "cpu" and policy.num_parameters < SMALL_MODEL_PARAMETERS
+    small = (
+        policy.device.type == "cpu"
+        and policy.num_parameters < SMALL_MODEL_PARAMETERS
+        and policy.decodes_alone
+    )
     if not small or before == 1:
         yield
         return

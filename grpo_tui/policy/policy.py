@@ -59,6 +59,8 @@ class Policy:
         self.context_length = _context_length(model)
         self.num_parameters = sum(p.numel() for p in model.parameters() if not p.requires_grad)
         """Parameters of the frozen base."""
+        self.decodes_alone = True
+        """Whether nothing computes beside decoding, so that it may set the number of threads, which is the process's."""
         self.lean: LeanTwin | None = None
         """The same model without PEFT's layers around it, for scoring and updating; None: not for this one."""
 

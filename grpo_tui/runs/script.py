@@ -5,10 +5,12 @@ One JSON object a line, to be read, edited and run again::
     {"script": 1, "config_toml": "…", "steps": 9, "final_hash": "…"}
     {"at": {"step": 4, "phase": "score"}, "do": {"command": "Undo", "steps": 2}}
     {"finished": 3, "hash": "…"}
+    {"finished": 4, "hash": "…", "ahead": true}
 
 A command is obeyed at the first boundary ``at`` that comes after the steps finished above it. ``step`` and ``phase`` name
 the boundary before that phase; without a phase it is the one before the step. Lines of finished steps are what a
-replay is compared with; a script without ``steps`` runs to the end of its run.
+replay is compared with, and say which steps it draws ahead (``sampling.ahead``); a script without ``steps`` runs to the end
+of its run.
 """
 
 from __future__ import annotations
@@ -54,6 +56,8 @@ class ScriptedStep:
 
     step: int
     state_hash: str
+    ahead: bool = False
+    """It had been drawn ahead, by the policy before the last update; a replay draws just such steps ahead."""
 
 
 Line = ScriptedCommand | ScriptedStep
@@ -113,7 +117,9 @@ def script_of(run_dir: Path) -> Script:
                     )
             lost = None
         elif isinstance(event, StepFinished):
-            lines.append(ScriptedStep(step=event.metrics.step, state_hash=event.metrics.state_hash))
+            metrics = event.metrics
+            ahead = metrics.num_ahead > 0
+            lines.append(ScriptedStep(step=metrics.step, state_hash=metrics.state_hash, ahead=ahead))
             lost = None
         elif isinstance(event, WentTo):
             lost = None
@@ -147,7 +153,7 @@ def to_text(script: Script) -> str:
 
 def _line_to_json(line: Line) -> dict[str, Any]:
     if isinstance(line, ScriptedStep):
-        return {"finished": line.step, "hash": line.state_hash}
+        return {"finished": line.step, "hash": line.state_hash} | ({"ahead": True} if line.ahead else {})
     place = codec.encode_record(line.place)[0]
     return {"at": place, "do": codec.encode_request(line.request)}
 
@@ -205,7 +211,8 @@ def _objects(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _line_from_json(data: dict[str, Any]) -> Line:
     if "finished" in data:
-        return ScriptedStep(step=int(data["finished"]), state_hash=str(data.get("hash", "")))
+        ahead = data.get("ahead", False) is True
+        return ScriptedStep(step=int(data["finished"]), state_hash=str(data.get("hash", "")), ahead=ahead)
     return ScriptedCommand(
         place=codec.decode_record(Place, data["at"]), request=codec.decode_request(data["do"])
     )

@@ -67,7 +67,7 @@ def _nothing_to_clip(config: RunConfig) -> str:
     algorithm = config.algorithm
     if "none" in (algorithm.clip, algorithm.ratio) or algorithm.update != "gradient":
         return "no clip"
-    if algorithm.num_epochs == 1 and algorithm.num_minibatches == 1:
+    if algorithm.num_epochs == 1 and algorithm.num_minibatches == 1 and not config.sampling.ahead:
         return "1 update/step"
     return ""
 

@@ -17,6 +17,7 @@ from grpo_tui.config import (
     validate,
     warnings_for,
 )
+from grpo_tui.config.algorithms import ALGORITHMS
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,15 @@ from grpo_tui.config import (
         (("run.name=../up",), "run.name", "used for a folder"),
         (("run.name=a/b",), "run.name", "used for a folder"),
         (("run.name=" + "x" * 101,), "run.name", "used for a folder"),
+        (("ahead=true", "sampler=trusted"), "sampling.ahead", "the very weights that move meanwhile"),
+        (("ahead=true", "algorithm.name=reinforce"), "sampling.ahead", "has nothing that corrects"),
+        (("ahead=true", "algorithm.name=rloo"), "sampling.ahead", "has nothing that corrects"),
+        (("ahead=true", "algorithm.name=trpo"), "sampling.ahead", "a trust region is laid around"),
+        (
+            ("ahead=true", "kl_anchor=old", "kl_estimator=exact"),
+            "sampling.ahead",
+            "would need its weights, one update ago",
+        ),
     ],
 )
 def test_contradictions(overrides: tuple[str, ...], key: str, said: str) -> None:
@@ -51,6 +61,23 @@ def test_contradictions(overrides: tuple[str, ...], key: str, said: str) -> None
         load_config(overrides=overrides)
     assert caught.value.key == key
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("name", sorted(set(ALGORITHMS) - {"reinforce", "rloo", "trpo"}))
+def test_what_has_a_ratio_can_be_drawn_ahead(name: str) -> None:
+    config = load_config(overrides=["sampling.ahead=true", f"algorithm.name={name}"])
+    assert any(note.startswith("sampling.ahead: every step but the first") for note in notes_for(config))
+    assert not any("does nothing until num_epochs" in note for note in notes_for(config))
+    unbounded = [line for line in warnings_for(config) if line.startswith("sampling.ahead")]
+    assert bool(unbounded) == (config.algorithm.clip == "none")
+    assert not any("has value 0 and gradient 0" in line for line in warnings_for(config))
+
+
+def test_of_steps_that_are_not_drawn_ahead_nothing_is_said() -> None:
+    config = load_config()
+    assert not config.sampling.ahead
+    assert not any("sampling.ahead" in line for line in (*notes_for(config), *warnings_for(config)))
+    assert any("does nothing until num_epochs" in note for note in notes_for(config))
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,7 @@ def run_small(
     control: Control | None = None,
     on_event: Callable[[Event], None] = lambda _event: None,
     wait_on_failure: bool = False,
+    unattended: Callable[[], bool] | None = None,
 ) -> tuple[RunEnded, Events]:
     """A whole session on this thread."""
     events = Events()
@@ -174,6 +175,7 @@ def run_small(
         control=control or Control(start_paused=False),
         emit=emit,
         wait_on_failure=wait_on_failure,
+        unattended=unattended,
     )
     return ended, events
 

@@ -149,7 +149,8 @@ def kl(facts: Facts) -> Finding | None:
 def is_on_policy(facts: Facts) -> bool:
     """Whether each rollout batch gets one gradient step, at which every ratio is 1 and nothing can be clipped."""
     algorithm = facts.config.algorithm
-    return algorithm.num_epochs == 1 and algorithm.num_minibatches == 1
+    one_gradient = algorithm.num_epochs == 1 and algorithm.num_minibatches == 1
+    return one_gradient and not any(m.num_ahead for m in facts.now)
 
 
 def clipping(facts: Facts) -> Finding | None:
