@@ -88,7 +88,7 @@ class Straight:
         half = cos.shape[-1] // 2
         # Rotating by halves is a swap of halves, of which the first comes with a minus: that goes into the sine.
         sin = torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)
-        bar = None if looks is None or not self.turns_keys else _bar(looks, x.dtype)
+        bar = None if looks is None or not self.turns_keys else _bar(looks, self._shared, x.dtype)
         for layer, slab in zip(self._layers, cache.layers, strict=True):
             normed = layer.before_attention(x)
             x = layer.out.whole(self._attend(layer, normed, cos, sin, looks, bar, slab), x)
@@ -122,27 +122,34 @@ class Straight:
         # H / K queries that share a head of keys, as if they were positions of it.
         query = turning[:, : self._heads].view(rows, self._shared, -1, self._size)
         if self.turns_keys:
-            return _attended(query * layer.scaling, keys, values, bar).view(rows, -1)
+            return _attended(query, keys, values, bar, layer.scaling).view(rows, -1)
         found = scaled_dot_product_attention(query, keys, values, attn_mask=looks, scale=layer.scaling)
         return found.reshape(rows, -1)
 
 
-def _bar(looks_B_1_1_S: Tensor, dtype: torch.dtype) -> Tensor:
+def _bar(looks_B_1_1_S: Tensor, num_shared: int, dtype: torch.dtype) -> Tensor:
+    """What is added to the scores of each row's heads, ``BK_1_S``."""
     bar = torch.zeros(looks_B_1_1_S.shape, dtype=dtype, device=looks_B_1_1_S.device)
-    return bar.masked_fill_(~looks_B_1_1_S, torch.finfo(dtype).min)
+    bar.masked_fill_(~looks_B_1_1_S, torch.finfo(dtype).min)
+    return bar.expand(-1, num_shared, -1, -1).flatten(0, 1)
 
 
 def _attended(
-    query_B_K_M_D: Tensor, keys_B_K_S_D: Tensor, values_B_K_S_D: Tensor, bar: Tensor | None
+    query_B_K_M_D: Tensor,
+    keys_B_K_S_D: Tensor,
+    values_B_K_S_D: Tensor,
+    bar_BK_1_S: Tensor | None,
+    scaling: float,
 ) -> Tensor:
-    """``softmax(Q Kᵀ + bar) V`` for a handful of queries, ``B_K_M_D``, where keys lie turned.
+    """``softmax(Q Kᵀ · scaling + bar) V`` for a handful of queries, ``B_K_M_D``, where keys lie turned.
 
     torch's fused kernel goes through one head of one row after the other; for so few queries two batched products are quicker.
     """
-    rows, shared, queries, _ = query_B_K_M_D.shape
-    scores = torch.bmm(query_B_K_M_D.flatten(0, 1), keys_B_K_S_D.transpose(2, 3).flatten(0, 1))
-    if bar is not None:
-        scores.view(rows, shared, queries, -1).add_(bar)
+    query, keys = query_B_K_M_D.flatten(0, 1), keys_B_K_S_D.transpose(2, 3).flatten(0, 1)
+    if bar_BK_1_S is None:
+        scores = torch.baddbmm(query.new_zeros(1, 1, 1), query, keys, beta=0, alpha=scaling)
+    else:
+        scores = torch.baddbmm(bar_BK_1_S, query, keys, alpha=scaling)
     found = torch.bmm(torch.softmax(scores, dim=-1), values_B_K_S_D.flatten(0, 1))
     return found.view(query_B_K_M_D.shape)
 
