@@ -35,20 +35,21 @@ def choose(logits_N_V: Tensor, uniforms_N: Tensor, settings: SamplingSettings) -
         else logits_N_V.float() / settings.temperature
     )
     highest = scaled.amax(-1, keepdim=True)
-    below = scaled - highest
+    # New memory for a whole vocabulary costs more than a pass over it: what is ours is overwritten.
+    below = scaled - highest if scaled.data_ptr() == logits_N_V.data_ptr() else scaled.sub_(highest)
     weights = below.exp()
     total = weights.sum(-1)
     normaliser = total.log()
     if greedy:
         # The likeliest by its logit: normalising can round two near logits to one log-prob.
-        tokens = scaled.argmax(-1)
+        tokens = logits_N_V.argmax(-1)
     elif settings.top_p < 1.0 or 0 < settings.top_k < scaled.shape[-1]:
         tokens = _invert(filtered(weights, settings), uniforms_N)
     else:
         tokens = _invert_by_blocks(weights, uniforms_N)
     logprobs = below.gather(-1, tokens.unsqueeze(-1)).squeeze(-1) - normaliser
     # H = lse − Σ p z; forbidden tokens (z = −∞) count nothing.
-    mean = (weights * below.clamp_(min=_FORBIDDEN)).sum(-1) / total
+    mean = weights.mul_(below.clamp_(min=_FORBIDDEN)).sum(-1) / total
     return Chosen(tokens, logprobs, normaliser - mean)
 
 
@@ -60,7 +61,8 @@ _BLOCK = 256
 def _invert_by_blocks(weights_N_V: Tensor, uniforms_N: Tensor) -> Tensor:
     """As :func:`_invert`, with float64 sums over blocks and inside one block only."""
     spare = -weights_N_V.shape[-1] % _BLOCK
-    blocks_N_K_L = torch.nn.functional.pad(weights_N_V, (0, spare)).view(len(weights_N_V), -1, _BLOCK)
+    whole = torch.nn.functional.pad(weights_N_V, (0, spare)) if spare else weights_N_V
+    blocks_N_K_L = whole.view(len(weights_N_V), -1, _BLOCK)
     sums_N_K = blocks_N_K_L.sum(-1).double()
     block_N, rest_N = _find(sums_N_K, uniforms_N)
     inside_N_L = blocks_N_K_L[torch.arange(len(block_N), device=block_N.device), block_N].double()

@@ -209,3 +209,14 @@ def test_what_is_no_distribution_is_told_by_nan(bad: list[float], settings: dict
     chosen = _choose(bad, [0.0, 0.5, ALMOST_ONE], **settings)  # type: ignore[arg-type]
     assert chosen.logprobs_N.isnan().all()
     assert all(0 <= token < len(bad) for token in chosen.tokens_N.tolist())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("temperature", [0.0, 1.0, 0.7])
+def test_the_logits_are_left_as_they_were(dtype: torch.dtype, temperature: float) -> None:
+    """Seen to fail with: float32 logits, of which no copy is made, overwritten."""
+    logits = torch.linspace(-3.0, 2.0, 2 * 300, dtype=dtype).view(2, 300)
+    before = logits.clone()
+    settings = SamplingSettings(max_new_tokens=1, temperature=temperature, top_p=1.0, top_k=0)
+    choose(logits, torch.tensor([0.2, 0.9], dtype=torch.float64), settings)
+    assert torch.equal(logits, before)
