@@ -67,12 +67,12 @@ def find_runs(runs_root: Path) -> Sequence[RunSummary]:
 
 def left_run(run_dir: Path | None) -> RunSummary | None:
     """The run that was just left, in short; None where nothing of it can be resumed or viewed."""
+    if run_dir is None:  # the first Welcome: nothing is imported for it before its first paint
+        return None
     from grpo_tui.runs.schema import DATABASE
     from grpo_tui.runs.store import summarize
 
-    if run_dir is None or not (run_dir / DATABASE).is_file():
-        return None
-    return summarize(run_dir)
+    return summarize(run_dir) if (run_dir / DATABASE).is_file() else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
