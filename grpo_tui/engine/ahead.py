@@ -161,6 +161,15 @@ class Ahead:
         """Wait until nothing is being drawn; return whether something was."""
         return self._under_way is not None and not self._under_way[1].wait(0) and self._under_way[1].wait()
 
+    def make_way(self, trainer: Trainer) -> None:
+        """Before the run's own sampler draws something else, an evaluation say: on CUDA wait for what is being drawn.
+
+        That sampler may capture a graph, and while one thread captures, no other may synchronise or allocate. What was drawn
+        stays.
+        """
+        if trainer.policy.device.type == "cuda":
+            self.wait()
+
     def leave(self) -> None:
         """Leave off what is being drawn; what is there already stays, for its step may be taken again."""
         if self._under_way is not None:

@@ -44,6 +44,7 @@ def evaluate(trainer: Trainer, gate: Gate) -> EvalRecord:
             )
         )
 
+    trainer.ahead.make_way(trainer)
     scores = scores_of(trainer, trainer.held_out, "eval", config.eval.temperature, on_token)
     correct = sum(score.verdict is Verdict.CORRECT for score in scores)
     low, high = wilson_interval(correct, len(scores))

@@ -103,6 +103,7 @@ def read_probes(trainer: Trainer, gate: Gate) -> None:
     due = [probe for probe in trainer.probes.values() if probe.is_due(trainer.finished_steps)]
     if not due:
         return
+    trainer.ahead.make_way(trainer)
     try:
         _read(trainer, due, lambda _tick: gate.leave_if_stopped())
     except StopRequested:

@@ -11,8 +11,9 @@ What the two threads share, and why neither feels the other:
 - **random numbers**: samplers draw from NumPy streams by name, never from torch's generators;
 - **gradient mode** is each thread's own, and the sampler switches it off for its own;
 - **CUDA**: the sampler works on a stream of its own, which first waits for the caller's (the copies are made there); both
-  ends wait for the device before memory goes back. Nothing is captured as a graph: while one thread captures, the other
-  may not synchronise, allocate anew or seed;
+  ends wait for the device before memory goes back. This sampler captures no graph, and who else samples on the device
+  waits for its end first (``Ahead.make_way``): while one thread captures, the other may not synchronise, allocate anew
+  or seed;
 - **memory**: what runs out here is met by :func:`~grpo_tui.generation.drawing.in_rounds` with fewer rows.
 
 So what is drawn depends on the frozen weights and the requests alone, never on how the threads take turns.

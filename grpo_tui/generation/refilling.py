@@ -144,4 +144,5 @@ class Rows:
             self._trim(1, 0.0)
         looks = None if self._looks is None else self._looks[..., : self._cache.get_seq_length() + 1]
         self._logits_N_V = self._decode(self._next_N, self._position_N, looks, self._cache)
-        self._position_N = self._position_N + 1
+        # Who has ended stays where it was: beyond a model's context there are no positions.
+        self._position_N = self._position_N + self._running_N

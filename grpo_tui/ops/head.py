@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from grpo_tui.ops.logprobs import raised
 
@@ -143,6 +144,7 @@ class _HeadLogprobs(torch.autograd.Function):
         return logprob, entropy
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator,misc,unused-ignore]
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (slopes_N_D,) = ctx.saved_tensors
         grad = (slopes_N_D * (grads[0][:, None] / ctx.temperature)).to(slopes_N_D.dtype)

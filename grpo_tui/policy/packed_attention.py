@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from grpo_tui.policy.attention import SHORT, update_attention
 from grpo_tui.policy.packing import Packed
@@ -161,6 +162,7 @@ class _Short(torch.autograd.Function):
         return attended.flatten(1)
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator,misc,unused-ignore]
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         plan, heads, shared = ctx.plan, ctx.heads, ctx.shared
         grad_N_H_D = _split(grads[0], 1, heads, -1)

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear, rms_norm, silu
 from torch.utils import checkpoint as recomputing
 
@@ -265,6 +266,7 @@ class _Before(torch.autograd.Function):
         return rotary.turn(turning), values.contiguous()
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator,misc,unused-ignore]
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         layer, rotary = ctx.layer, ctx.rotary
         x_N_D, low_N_R, raw, *branch = ctx.saved_tensors
@@ -305,6 +307,7 @@ class _After(torch.autograd.Function):
         return result_N_D.add_(middle_N_D)
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator,misc,unused-ignore]
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         layer, (grad_N_D,) = ctx.layer, grads
         attended, middle, both, low_out, low_both, low_down, *kept = ctx.saved_tensors
@@ -339,6 +342,7 @@ class _Last(torch.autograd.Function):
         return norm(x_N_D)
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator,misc,unused-ignore]
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         (x_N_D,) = ctx.saved_tensors
         return _back(ctx.norm, grads[0], x_N_D), None

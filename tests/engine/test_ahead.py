@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from torch import Tensor
 
 from grpo_tui.config.schema import RunConfig
 from grpo_tui.console import train
+from grpo_tui.engine import evaluate as evaluate_module
+from grpo_tui.engine.ahead import Ahead
 from grpo_tui.engine.control import Control, StopRequested
 from grpo_tui.engine.gradient import UpdateResult, accumulate_gradient, batch_size
 from grpo_tui.engine.history import WentElsewhere
@@ -369,17 +372,20 @@ def test_more_answers_for_a_problem_are_drawn_by_the_present_weights() -> None:
 
 
 def test_going_elsewhere_makes_the_next_step_on_policy() -> None:
-    # Seen to fail: without the drop in History.go, step 3 of the branch was drawn by the left line's weights.
+    # Seen to fail: without the drop in History.go step 4 of the first line was what the other line had drawn for its own.
     events = Events()
     with ahead_trainer(ahead_config(), events) as trainer:
         metrics = take_steps(trainer, 3)
         with pytest.raises(WentElsewhere):
-            obey(trainer, GoTo(2))
+            obey(trainer, GoTo(1))
+        metrics += take_steps(trainer, 2)
+        with pytest.raises(WentElsewhere):
+            obey(trainer, GoTo(3, 0))
         assert not drawing_threads()
-        by_hand = drawn_by_hand(trainer, 3)
-        again = take_steps(trainer, 2)
-    assert num_ahead([*metrics, *again]) == [0, 8, 8, 0, 8]
-    assert tokens(sampled_groups(events, 3)) == by_hand
+        by_hand = drawn_by_hand(trainer, 4)
+        metrics += take_steps(trainer, 2)
+    assert num_ahead(metrics) == [0, 8, 8, 0, 8, 0, 8]
+    assert tokens(sampled_groups(events, 4)) == by_hand
 
 
 # --- groups in several rounds ----------------------------------------------------------------------------
@@ -649,3 +655,36 @@ def test_speed_is_told_of_all_the_time_that_drawing_took(monkeypatch: pytest.Mon
     assert second.timing is not None
     assert second.timing.decode.num_tokens == second.num_completion_tokens
     assert np.isfinite(second.tokens_per_second)
+
+
+@pytest.mark.parametrize(("device", "waits"), [("cuda", True), ("cpu", False)])
+def test_on_cuda_who_else_samples_waits_for_what_is_drawn(device: str, waits: bool) -> None:
+    """Seen to fail with: an evaluation that captures its graph while the other thread works on the device."""
+    waited: list[float | None] = []
+
+    class Drawing:
+        def wait(self, seconds: float | None = None) -> bool:
+            waited.append(seconds)
+            return seconds is None
+
+    ahead = Ahead()
+    ahead._under_way = (None, Drawing())  # type: ignore[assignment]
+    trainer = SimpleNamespace(policy=SimpleNamespace(device=torch.device(device)))
+    ahead.make_way(trainer)  # type: ignore[arg-type]
+    assert (None in waited) == waits
+
+
+def test_an_evaluation_makes_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen to fail with: the call left out."""
+    asked: list[str] = []
+    monkeypatch.setattr(Ahead, "make_way", lambda _ahead, _trainer: asked.append("make way"))
+    real = evaluate_module.scores_of
+
+    def scored(*arguments: Any) -> Any:
+        asked.append("draw")
+        return real(*arguments)
+
+    monkeypatch.setattr(evaluate_module, "scores_of", scored)
+    with trainer_of(small_config("data.eval_fraction=0.3", "eval.every=1")) as trainer:
+        evaluate_module.evaluate(trainer, free_gate(trainer))
+    assert asked == ["make way", "draw"]

@@ -118,6 +118,20 @@ def test_other_architectures(architecture: str) -> None:
     expect_equal(drawn_at_once(policy), FastSampler(policy, 6).sample(REQUESTS, SETTINGS, ignore))
 
 
+@pytest.mark.parametrize("architecture", ["gpt2", "opt", "llama"])
+def test_a_row_that_has_ended_stays_within_the_context(architecture: str) -> None:
+    """Prompt and limit fill the context, and ended rows wait for their places to be taken.
+
+    Seen to fail with: their positions counted on, for which learned positions have no entry.
+    """
+    policy = tiny_policy(architecture)
+    policy.eos_ids = (1,)  # most go on to the limit
+    limit = policy.context_length - max(map(len, PROMPTS))
+    settings = SamplingSettings(max_new_tokens=limit)
+    whole = TrustedSampler(policy).sample(REQUESTS, settings, ignore)
+    expect_equal(whole, FastSampler(policy, 16).sample(REQUESTS, settings, ignore))
+
+
 @pytest.fixture
 def fresh_memory_is_nan() -> Iterator[None]:
     torch.use_deterministic_algorithms(True)  # which fills what is not initialised
