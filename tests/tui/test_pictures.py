@@ -31,6 +31,12 @@ from tests.tui.test_welcome import MACHINE, front
 PICTURES = Path(__file__).parent / "pictures"
 
 
+@pytest.fixture(autouse=True)
+def steady_cursors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cursor that blinks would be there in one picture and not in the next, as the machine is quick or slow."""
+    monkeypatch.setattr(Input, "_toggle_cursor", lambda _input: None)
+
+
 def normalised(svg: str) -> str:
     """Without the ids that differ from run to run."""
     return re.sub(r"terminal-\d+-", "terminal-", svg)
