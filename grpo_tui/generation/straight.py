@@ -17,7 +17,8 @@ from torch.nn.functional import rms_norm, scaled_dot_product_attention
 from grpo_tui.generation.folded import Twin
 from grpo_tui.generation.products import Joined
 from grpo_tui.generation.slab import SlabCache
-from grpo_tui.policy.straight import FAMILIES
+from grpo_tui.policy.attention import barred
+from grpo_tui.policy.straight import FAMILIES, Rotary
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +85,11 @@ class Straight:
             cache: what came before; the new position is added.
         """
         x = self._embed(tokens_B)
-        cos, sin = self._rotary(x, positions_B.unsqueeze(1))
-        half = cos.shape[-1] // 2
-        # Rotating by halves is a swap of halves, of which the first comes with a minus: that goes into the sine.
-        sin = torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)
+        rotary = Rotary.of(*self._rotary(x, positions_B.unsqueeze(1)))
         bar = None if looks is None or not self.turns_keys else _bar(looks, self._shared, x.dtype)
         for layer, slab in zip(self._layers, cache.layers, strict=True):
             normed = layer.before_attention(x)
-            x = layer.out.whole(self._attend(layer, normed, cos, sin, looks, bar, slab), x)
+            x = layer.out.whole(self._attend(layer, normed, rotary, looks, bar, slab), x)
             gate, up = layer.gate_up.whole(layer.before_mlp(x)).chunk(2, dim=-1)
             x = layer.down.whole(nn.functional.silu(gate).mul_(up), x)
         logits: Tensor = self._head(self._last(x))
@@ -101,8 +99,7 @@ class Straight:
         self,
         layer: _Layer,
         x_B_D: Tensor,
-        cos: Tensor,
-        sin: Tensor,
+        rotary: Rotary,
         looks: Tensor | None,
         bar: Tensor | None,
         slab: Any,
@@ -115,9 +112,7 @@ class Straight:
                 (layer.query_norm(turning[:, : self._heads]), layer.key_norm(turning[:, self._heads :])),
                 dim=1,
             )
-        half = self._size // 2
-        swapped = torch.cat((turning[..., half:], turning[..., :half]), dim=-1)
-        turning = torch.addcmul(turning * cos, swapped, sin)
+        turning = rotary.turn(turning)
         keys, values = slab.update(turning[:, self._heads :].unsqueeze(2), heads[:, turned:].unsqueeze(2))
         # H / K queries that share a head of keys, as if they were positions of it.
         query = turning[:, : self._heads].view(rows, self._shared, -1, self._size)
@@ -129,9 +124,7 @@ class Straight:
 
 def _bar(looks_B_1_1_S: Tensor, num_shared: int, dtype: torch.dtype) -> Tensor:
     """What is added to the scores of each row's heads, ``BK_1_S``."""
-    bar = torch.zeros(looks_B_1_1_S.shape, dtype=dtype, device=looks_B_1_1_S.device)
-    bar.masked_fill_(~looks_B_1_1_S, torch.finfo(dtype).min)
-    return bar.expand(-1, num_shared, -1, -1).flatten(0, 1)
+    return barred(looks_B_1_1_S, dtype).expand(-1, num_shared, -1, -1).flatten(0, 1)
 
 
 def _attended(

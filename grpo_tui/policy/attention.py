@@ -33,6 +33,15 @@ def refuse_other_kinds(options: Mapping[str, Any]) -> None:
         raise ValueError(f"attention with {', '.join(sorted(unknown))}")
 
 
+def barred(looks: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to scores so that only where ``looks`` is True is looked at.
+
+    Not −∞: a padded position that sees nothing must not become NaN.
+    """
+    bar = torch.zeros(looks.shape, dtype=dtype, device=looks.device)
+    return bar.masked_fill_(~looks, torch.finfo(dtype).min)
+
+
 def update_attention(
     module: torch.nn.Module,  # noqa: ARG001 - transformers' signature
     query_B_H_T_D: Tensor,
@@ -92,10 +101,9 @@ def update_attention(
         looks = torch.ones(length, seen, dtype=torch.bool, device=scores.device).tril()
     else:
         looks = attention_mask.unsqueeze(1)
-    bar = torch.zeros(looks.shape, dtype=scores.dtype, device=scores.device)
-    # Not −∞: a padded position that sees nothing must not become NaN.
-    bar.masked_fill_(~looks, torch.finfo(scores.dtype).min)
-    probabilities = torch.softmax(scores.add_(bar), dim=-1).view(rows, shared, -1, seen)
+    probabilities = torch.softmax(scores.add_(barred(looks, scores.dtype)), dim=-1).view(
+        rows, shared, -1, seen
+    )
     out = torch.matmul(probabilities, value_B_K_S_D).view(rows, heads, length, size)
     return out.transpose(1, 2), None
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from grpo_tui.policy.attention import SHORT, update_attention
+from grpo_tui.policy.attention import SHORT, barred, update_attention
 from grpo_tui.policy.packing import Packed
 
 
@@ -66,7 +66,7 @@ def attending(packed: Packed, dtype: torch.dtype) -> Attending:
     def segment(
         positions: slice, rows: int, length: int, prompt_of_R: Tensor | None, looks: Tensor
     ) -> Segment:
-        bar = _bar(looks, dtype)[:, None] if is_short else None
+        bar = barred(looks, dtype)[:, None] if is_short else None
         return Segment(positions, rows, length, prompt_of_R, looks[:, None], bar)
 
     segments = [segment(slice(0, start), num_prompts, prompt_length, None, of_prompts)]
@@ -74,12 +74,6 @@ def attending(packed: Packed, dtype: torch.dtype) -> Attending:
         rest = slice(start, start + num_rows * width)
         segments.append(segment(rest, num_rows, width, packed.prompt_of_R, packed.looks_R_W_S))
     return Attending(tuple(segments), num_prompts, prompt_length, is_short)
-
-
-def _bar(looks: Tensor, dtype: torch.dtype) -> Tensor:
-    # Not −∞: a padded position that sees nothing must not become NaN.
-    bar = torch.zeros(looks.shape, dtype=dtype, device=looks.device)
-    return bar.masked_fill_(~looks, torch.finfo(dtype).min)
 
 
 def attend(

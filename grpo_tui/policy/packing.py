@@ -10,6 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from grpo_tui.ops.head import MULTIPLE
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedPrompts:
@@ -62,10 +64,6 @@ def pack(lengths_B: Sequence[int], prompt_of_B: Sequence[int]) -> Packing:
         rows[row].append(completion)
         left[row] -= needs[completion]
     return Packing(tuple(map(tuple, rows)), width)
-
-
-MULTIPLE = 16
-"""oneDNN multiplies a matrix whose number of rows is no multiple of this a sixth slower."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

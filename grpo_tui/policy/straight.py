@@ -30,8 +30,6 @@ FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 """RMSNorm, rotary positions over whole heads, gated SiLU; norms of queries and keys in ``qwen3``."""
 FIXED_ROTARIES = frozenset({"default", "linear", "llama3", "yarn"})
 """Rotary positions that do not depend on how long the longest row is."""
-
-
 NORM_ELEMENTS = 200_000
 """Numbers normalised at a time on a CPU: torch makes several float32 tensors of them, which so stay in the cache."""
 
@@ -208,6 +206,12 @@ class Rotary:
 
     cos_N_1_D: Tensor
     sin_N_1_D: Tensor
+
+    @classmethod
+    def of(cls, cos_N_1_D: Tensor, sin_N_1_D: Tensor) -> Rotary:
+        """From what a model's rotary module gives."""
+        half = cos_N_1_D.shape[-1] // 2
+        return cls(cos_N_1_D, torch.cat((-sin_N_1_D[..., :half], sin_N_1_D[..., half:]), dim=-1))
 
     def turn(self, heads_N_H_D: Tensor) -> Tensor:
         """Rotate."""
@@ -392,13 +396,16 @@ class StraightStates:
         """
         x_N_D = self._embed(packed.ids_N)
         cos, sin = (t[0, :, None] for t in self._rotary(x_N_D, packed.positions_N[None]))
-        half = cos.shape[-1] // 2
-        rotary = Rotary(cos, torch.cat((-sin[..., :half], sin[..., half:]), dim=-1))
+        rotary = Rotary.of(cos, sin)
         plan = attending(packed, x_N_D.dtype)
         for layer in self._layers:
             if recomputes and torch.is_grad_enabled():
+                # Nothing random is in a layer, so no generator need be set back, which others may be using.
                 x_N_D = recomputing.checkpoint(
-                    _through, layer, x_N_D, rotary, plan, adapter, use_reentrant=False
+                    _through,
+                    *(layer, x_N_D, rotary, plan, adapter),
+                    use_reentrant=False,
+                    preserve_rng_state=False,
                 )
             else:
                 x_N_D = _through(layer, x_N_D, rotary, plan, adapter)

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from grpo_tui.config.schema import ModelConfig
+from grpo_tui.ops.head import MULTIPLE
 from grpo_tui.policy import packed_attention
 from grpo_tui.policy.loading import _add_adapter, make_lean
-from grpo_tui.policy.packing import MULTIPLE, SharedPrompts, packed
+from grpo_tui.policy.packing import SharedPrompts, packed
 from grpo_tui.policy.policy import Policy, TokenBatch
 from grpo_tui.policy.straight import FAMILIES, StraightStates
 from tests.policy.models import PEFT_NOISE, StubTokenizer, base_model, config_of, tiny_policy

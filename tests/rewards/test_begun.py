@@ -17,16 +17,6 @@ from rewards.math_verifier import MathVerifier
 from rewards.workers.begun import Begun
 from rewards.workers.isolation import Reply, WorkerPool
 
-DEADLINE = 0.8
-
-
-@pytest.fixture
-def pool() -> Iterator[WorkerPool]:
-    made = WorkerPool(workers=2, deadline_s=DEADLINE, module="tests.rewards.stub_worker")
-    made.run([{"do": "echo", "echo": -1}] * 4)  # both are started
-    yield made
-    made.close()
-
 
 @pytest.fixture
 def begun(pool: WorkerPool) -> Iterator[Begun[Any]]:

@@ -6,22 +6,13 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import pytest
 
 from rewards.workers.isolation import Failure, Reply, WorkerPool
-
-DEADLINE = 0.8
-
-
-@pytest.fixture
-def pool() -> Iterator[WorkerPool]:
-    made = WorkerPool(workers=2, deadline_s=DEADLINE, module="tests.rewards.stub_worker")
-    made.run([{"do": "echo", "echo": -1}] * 4)  # both are started
-    yield made
-    made.close()
+from tests.rewards.conftest import DEADLINE
 
 
 def echoes(replies: list[Reply]) -> list[Any]:
