@@ -9,6 +9,7 @@ from torch import Tensor
 from grpo_tui.config.schema import ModelConfig
 from grpo_tui.ops.head import MULTIPLE
 from grpo_tui.policy import packed_attention
+from grpo_tui.policy.checkpointing import checkpointed
 from grpo_tui.policy.loading import _add_adapter, make_lean
 from grpo_tui.policy.packing import SharedPrompts, packed
 from grpo_tui.policy.policy import Policy, TokenBatch
@@ -146,6 +147,14 @@ def test_the_graph_can_be_gone_through_twice() -> None:
     first = torch.autograd.grad(value, parameters, retain_graph=True)
     second = torch.autograd.grad(value, parameters)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_computing_layers_again_leaves_generators_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may be drawing beside. Seen to fail with: torch's default, which sets generators back for each layer."""
+    policy = lean_policy("llama")
+    monkeypatch.setattr(torch, "get_rng_state", lambda: pytest.fail("a generator was asked for its state"))
+    with checkpointed(policy):
+        numbers(policy, batch())
 
 
 def test_the_reference_has_no_adapter() -> None:
