@@ -72,7 +72,7 @@ class Stage:
         await self.settle()
 
     async def settle(self) -> None:
-        """Wait until the view has everything, and repaint all panels, however young their last paint."""
+        """Wait until the view has everything, and repaint all panels and the key bar, however young their last paint."""
         await wait_for(
             lambda: (
                 self.app.view is None
@@ -83,6 +83,9 @@ class Stage:
         for screen in self.app.screen_stack:
             if isinstance(screen, LiveScreen) and screen.is_current:
                 screen.sync_view(force=True)
+        if self.app.view is not None:
+            self.app._keys_at = float("-inf")
+            self.app._refresh_keys(self.app.view)
         await self.pilot.pause()
 
     async def press(self, *keys: str) -> None:
