@@ -41,6 +41,7 @@ from grpo_tui.events.types import (
     TrainerFailed,
     WentTo,
 )
+from grpo_tui.heap import keep_freed_memory
 from grpo_tui.visible import clean
 
 EXIT_FAILED, EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
@@ -54,6 +55,7 @@ def train(
     ``requests`` are carried out before the first step. At a breakpoint the run is saved and left: exit code 0. The step
     in progress is not kept; a resumed run takes it again with the same tokens, past what had stopped it.
     """
+    keep_freed_memory()
     control = Control(start_paused=False)
     for request in requests:
         control.send(request)

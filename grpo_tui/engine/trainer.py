@@ -38,6 +38,7 @@ from grpo_tui.events.types import (
 )
 from grpo_tui.generation.fast import make_sampler
 from grpo_tui.generation.types import Sampler
+from grpo_tui.heap import keep_freed_memory
 from grpo_tui.policy.checkpointing import checkpointed_layers
 from grpo_tui.policy.critic import Critic
 from grpo_tui.policy.errors import PolicyError
@@ -164,6 +165,7 @@ class Trainer:
             DataError: there is nothing to train on.
             ValueError: a reward that does not exist.
         """
+        keep_freed_memory()
 
         def say(name: str, detail: str = "") -> None:
             emit(LoadingStage(time=time.time(), name=name, detail=detail))

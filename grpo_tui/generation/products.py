@@ -27,11 +27,12 @@ def can_pack(dtype: torch.dtype) -> bool:
     x = torch.linspace(1, -1, 3 * 16, dtype=dtype).view(3, 16)
     try:
         matrix = Matrix(weight, num_rows=3, packs=True)
-        found, twice = matrix(x), matrix(x, added_N_O=matrix(x))
+        found = (matrix(x), matrix(x, added_N_O=matrix(x)), matrix.times(x, matrix.gate(x)))
     except (RuntimeError, NotImplementedError, AttributeError):
         return False
-    expected = nn.functional.linear(x, weight)
-    return torch.allclose(found, expected, atol=1e-2) and torch.allclose(twice, 2 * expected, atol=2e-2)
+    product = nn.functional.linear(x, weight)
+    expected = (product, 2 * product, nn.functional.silu(product) * product)
+    return all(torch.allclose(f, e, atol=2e-2, rtol=1e-2) for f, e in zip(found, expected, strict=True))
 
 
 class Matrix:
@@ -64,6 +65,17 @@ class Matrix:
             product = pointwise.binary(x_N_I, added_N_O, self._weight, bias_O, "add")
         return product
 
+    def gate(self, x_N_I: Tensor, bias_O: Tensor | None = None) -> Tensor:
+        """``silu`` of the product, ``N_O``; of a packed matrix only."""
+        opened: Tensor = torch.ops.mkldnn._linear_pointwise(x_N_I, self._weight, bias_O, "swish", [], "")
+        return opened
+
+    def times(self, x_N_I: Tensor, by_N_O: Tensor, bias_O: Tensor | None = None) -> Tensor:
+        """The product times something, number by number, ``N_O``; of a packed matrix only."""
+        pointwise = torch.ops.mkldnn._linear_pointwise
+        product: Tensor = pointwise.binary(x_N_I, by_N_O, self._weight, bias_O, "mul")
+        return product
+
 
 class Joined:
     """Linear layers that read the same input, with their adapters, as one product (and a small one for the adapters' A)."""
@@ -83,11 +95,17 @@ class Joined:
         self._layers, self._folds, self._packs = layers, folds, packs
         self._widths = [plain.out_features for plain, _ in layers]
         self._width = sum(self._widths)
-        self._matrix: Matrix | None = None
+        self._apart = False
+        self._matrices: list[Matrix] = []
         self._adapter: Matrix | None = None
         self._bias: Tensor | None = None
         self._input: Tensor | None = None
         self._parts: list[Tensor | None] = [None] * len(layers)
+
+    @property
+    def _adapted(self) -> list[Any]:
+        """PEFT's layers, of those that are adapted."""
+        return [source for _, source in self._layers if source is not None]
 
     @property
     def layers(self) -> list[nn.Linear]:
@@ -99,9 +117,15 @@ class Joined:
         """What stands in the twin for each layer."""
         return [Part(self, place) for place in range(len(self._layers))]
 
+    def part_ways(self) -> None:
+        """From the next :meth:`refresh` on have a matrix for each layer, for :meth:`gated`, where they are packed."""
+        self._apart = self._packs
+
     def refresh(self, num_rows: int) -> None:
         """Take over the adapter's present weights."""
-        adapted = [source for _, source in self._layers if source is not None]
+        adapted = self._adapted
+        if self._matrices and not adapted:
+            return
         weights = [
             _folded(plain, source) if self._folds and source is not None else plain.weight
             for plain, source in self._layers
@@ -113,13 +137,15 @@ class Joined:
             whole = torch.cat((whole, self._all_b()), dim=1)
             all_a = torch.cat([_a(source) for source in adapted])
             self._adapter = Matrix(all_a, num_rows=num_rows, packs=self._packs)
-        self._matrix = Matrix(whole, num_rows=num_rows, packs=self._packs)
+        pieces = torch.split(whole, self._widths) if self._apart else [whole]
+        self._matrices = [Matrix(piece, num_rows=num_rows, packs=self._packs) for piece in pieces]
         if any(plain.bias is not None for plain, _ in self._layers):
             self._bias = torch.cat([_bias_of(plain) for plain, _ in self._layers])
 
     def release(self) -> None:
-        """Let the copies of the weights go until the next :meth:`refresh`."""
-        self._matrix = self._adapter = self._bias = None
+        """Let the copies of the weights go until the next :meth:`refresh`; those that nothing adapts are kept."""
+        if self._adapted:
+            self._matrices, self._adapter, self._bias = [], None, None
         # What a forward pass that was broken off had not given out.
         self._input, self._parts = None, [None] * len(self._layers)
 
@@ -139,7 +165,7 @@ class Joined:
         """The product of one layer. The first to ask for an input computes for all; each result is given out once."""
         found = self._parts[place] if x is self._input else None
         if found is None:
-            self._parts = list(torch.split(self.whole(x.reshape(-1, x.shape[-1])), self._widths, dim=-1))
+            self._parts = self._products(x.reshape(-1, x.shape[-1]))
             self._input = x
             found = self._parts[place]
             assert found is not None
@@ -150,10 +176,33 @@ class Joined:
 
     def whole(self, x_N_I: Tensor, added_N_O: Tensor | None = None) -> Tensor:
         """The products of all layers side by side, ``N_ΣO``, with something added to them."""
-        assert self._matrix is not None
-        if self._adapter is not None:
-            x_N_I = torch.cat((x_N_I, self._adapter(x_N_I)), dim=1)
-        return self._matrix(x_N_I, self._bias, added_N_O)
+        (matrix,) = self._matrices
+        return matrix(self._with_low(x_N_I), self._bias, added_N_O)
+
+    def gated(self, x_N_I: Tensor) -> Tensor:
+        """Of two layers, ``silu`` of the first's product times the second's."""
+        if not self._apart:
+            gate, up = self.whole(x_N_I).chunk(2, dim=-1)
+            return nn.functional.silu(gate).mul_(up)
+        # oneDNN does both while a product is still in registers; two small kernels and a strided read are saved.
+        x_N_I, (bias_gate, bias_up) = self._with_low(x_N_I), self._biases()
+        gate_matrix, up_matrix = self._matrices
+        return up_matrix.times(x_N_I, gate_matrix.gate(x_N_I, bias_gate), bias_up)
+
+    def _products(self, x_N_I: Tensor) -> list[Tensor | None]:
+        """Of each layer."""
+        if not self._apart:
+            return list(torch.split(self.whole(x_N_I), self._widths, dim=-1))
+        x_N_I = self._with_low(x_N_I)
+        return [matrix(x_N_I, bias) for matrix, bias in zip(self._matrices, self._biases(), strict=True)]
+
+    def _with_low(self, x_N_I: Tensor) -> Tensor:
+        """``[x, A x]``, where an adapter stands beside the matrix."""
+        return x_N_I if self._adapter is None else torch.cat((x_N_I, self._adapter(x_N_I)), dim=1)
+
+    def _biases(self) -> Sequence[Tensor | None]:
+        """Of each layer."""
+        return [None] * len(self._layers) if self._bias is None else torch.split(self._bias, self._widths)
 
 
 class Part(nn.Module):

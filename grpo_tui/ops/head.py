@@ -12,6 +12,8 @@ from grpo_tui.ops.logprobs import raised
 
 MULTIPLE = 16
 """oneDNN multiplies a matrix whose number of rows is no multiple of this a sixth slower."""
+COLUMNS = 256
+"""A block's columns are a multiple of this where there are as many: rows of odd length do not lie along the cache's lines."""
 ROWS = 1024
 """Positions that go through the vocabulary together: each of its blocks is read once for all of them."""
 CHUNK_ELEMENTS = 2 << 20
@@ -109,7 +111,10 @@ class _HeadLogprobs(torch.autograd.Function):
         num_parts = max(1, -(-hidden_N_D.shape[0] // ROWS))
         num_rows = -(-hidden_N_D.shape[0] // num_parts)
         num_rows = max(MULTIPLE, num_rows + -num_rows % MULTIPLE)
-        columns = min(weight_V_D.shape[0], max(1, chunk_elements // num_rows))
+        columns = chunk_elements // num_rows
+        columns = min(
+            weight_V_D.shape[0], max(1, columns - columns % COLUMNS if columns > COLUMNS else columns)
+        )
         # One room for all blocks: new pages for so much cost more than the sums over them.
         room = hidden_N_D.new_empty(num_rows * columns)
         raised_room = raised(room)

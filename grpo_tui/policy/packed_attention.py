@@ -13,9 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import pad
 
 from grpo_tui.policy.attention import SHORT, barred, update_attention
 from grpo_tui.policy.packing import Packed
+
+KEYS = 32
+"""Scores that are held have a multiple of so many columns: torch's softmax takes twice as long over rows of odd length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +32,8 @@ class Segment:
     prompt_of_R: Tensor | None
     """The prompt that each row continues; None: they are the prompts."""
     looks_R_1_L_S: Tensor
-    bar_R_1_L_S: Tensor | None
-    """What is added to the scores, where they are held."""
+    bar_R_1_L_Z: Tensor | None
+    """What is added to the scores, where they are held; keys beyond those there are (Z > S) are barred to all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,9 @@ def attending(packed: Packed, dtype: torch.dtype) -> Attending:
     def segment(
         positions: slice, rows: int, length: int, prompt_of_R: Tensor | None, looks: Tensor
     ) -> Segment:
-        bar = barred(looks, dtype)[:, None] if is_short else None
+        bar = None
+        if is_short:
+            bar = barred(pad(looks, (0, -looks.shape[-1] % KEYS)), dtype)[:, None]
         return Segment(positions, rows, length, prompt_of_R, looks[:, None], bar)
 
     segments = [segment(slice(0, start), num_prompts, prompt_length, None, of_prompts)]
@@ -142,15 +148,15 @@ class _Short(torch.autograd.Function):
             queries = turned_N_HK_D.new_empty(rows, shared, heads // shared, length, size)
             torch.mul(_grouped(turned_N_HK_D[:, :heads], segment, shared), scaling, out=queries)
             q_RK_M_D = queries.view(rows * shared, -1, size)
-            k_RK_S_D = _by_head(turned_N_HK_D[:, heads:], segment, plan)
-            v_RK_S_D = _by_head(values_N_K_D, segment, plan)
-            assert segment.bar_R_1_L_S is not None
-            scores = torch.bmm(q_RK_M_D, k_RK_S_D.transpose(1, 2))
-            scores.view(rows, heads, length, -1).add_(segment.bar_R_1_L_S)
-            p_RK_M_S = torch.softmax(scores, dim=-1)
-            found = torch.bmm(p_RK_M_S, v_RK_S_D).view(rows, shared, -1, length, size)
+            k_RK_Z_D = _by_head(turned_N_HK_D[:, heads:], segment, plan)
+            v_RK_Z_D = _by_head(values_N_K_D, segment, plan)
+            assert segment.bar_R_1_L_Z is not None
+            scores = torch.bmm(q_RK_M_D, k_RK_Z_D.transpose(1, 2))
+            scores.view(rows, heads, length, -1).add_(segment.bar_R_1_L_Z)
+            p_RK_M_Z = torch.softmax(scores, dim=-1)
+            found = torch.bmm(p_RK_M_Z, v_RK_Z_D).view(rows, shared, -1, length, size)
             _grouped(attended, segment, shared).copy_(found)
-            kept += [q_RK_M_D, k_RK_S_D, v_RK_S_D, p_RK_M_S]
+            kept += [q_RK_M_D, k_RK_Z_D, v_RK_Z_D, p_RK_M_Z]
         ctx.save_for_backward(*kept)
         ctx.plan, ctx.heads, ctx.shared, ctx.scaling = plan, heads, shared, scaling
         return attended.flatten(1)
@@ -166,13 +172,13 @@ class _Short(torch.autograd.Function):
         grad_turned[plan.spare], grad_values[plan.spare] = 0.0, 0.0
         kept = ctx.saved_tensors
         for number, segment in enumerate(plan.segments):
-            q_RK_M_D, k_RK_S_D, v_RK_S_D, p_RK_M_S = kept[4 * number : 4 * number + 4]
+            q_RK_M_D, k_RK_Z_D, v_RK_Z_D, p_RK_M_Z = kept[4 * number : 4 * number + 4]
             grad = _grouped(grad_N_H_D, segment, shared).reshape(q_RK_M_D.shape)
-            grad_v = torch.bmm(p_RK_M_S.transpose(1, 2), grad)
-            grad_p = torch.bmm(grad, v_RK_S_D.transpose(1, 2))
-            grad_scores = torch._softmax_backward_data(grad_p, p_RK_M_S, -1, p_RK_M_S.dtype)
+            grad_v = torch.bmm(p_RK_M_Z.transpose(1, 2), grad)
+            grad_p = torch.bmm(grad, v_RK_Z_D.transpose(1, 2))
+            grad_scores = torch._softmax_backward_data(grad_p, p_RK_M_Z, -1, p_RK_M_Z.dtype)
             grad_k = torch.bmm(grad_scores.transpose(1, 2), q_RK_M_D)
-            grad_q = torch.bmm(grad_scores, k_RK_S_D).view(segment.rows, shared, -1, segment.length, size)
+            grad_q = torch.bmm(grad_scores, k_RK_Z_D).view(segment.rows, shared, -1, segment.length, size)
             torch.mul(grad_q, ctx.scaling, out=_grouped(grad_turned[:, :heads], segment, shared))
             _give_back(grad_turned[:, heads:], grad_k, segment, plan)
             _give_back(grad_values, grad_v, segment, plan)
@@ -185,28 +191,29 @@ def _grouped(t_N_H_D: Tensor, segment: Segment, shared: int) -> Tensor:
 
 
 def _by_head(t_N_K_D: Tensor, segment: Segment, plan: Attending) -> Tensor:
-    """What a segment's positions look at, a copy by head, ``RK_S_D``."""
+    """What a segment's positions look at, a copy by head, ``RK_Z_D``, made up with zeros to a multiple of :data:`KEYS`."""
     own = _rows(t_N_K_D, segment).transpose(1, 2)
-    if segment.prompt_of_R is None:
-        return own.reshape(-1, segment.length, t_N_K_D.shape[-1])
-    before = plan.prompt_length
-    whole = own.new_empty(segment.rows, own.shape[1], before + segment.length, own.shape[-1])
-    prompts = _split(t_N_K_D[plan.prompts], 0, plan.num_prompts, before).transpose(1, 2)
-    whole[:, :, :before] = prompts[segment.prompt_of_R]
-    whole[:, :, before:] = own
+    before = 0 if segment.prompt_of_R is None else plan.prompt_length
+    there = before + segment.length
+    whole = own.new_empty(segment.rows, own.shape[1], there + -there % KEYS, own.shape[-1])
+    if segment.prompt_of_R is not None:
+        prompts = _split(t_N_K_D[plan.prompts], 0, plan.num_prompts, before).transpose(1, 2)
+        whole[:, :, :before] = prompts[segment.prompt_of_R]
+    whole[:, :, before:there] = own
+    whole[:, :, there:] = 0.0
     return whole.flatten(0, 1)
 
 
-def _give_back(into_N_K_D: Tensor, grad_RK_S_D: Tensor, segment: Segment, plan: Attending) -> None:
+def _give_back(into_N_K_D: Tensor, grad_RK_Z_D: Tensor, segment: Segment, plan: Attending) -> None:
     """Write a segment's gradient of keys or values to its own positions, and add what belongs to its prompts to theirs."""
-    grad_R_K_S_D = _split(grad_RK_S_D, 0, segment.rows, -1)
     before = 0 if segment.prompt_of_R is None else plan.prompt_length
+    grad_R_K_S_D = _split(grad_RK_Z_D, 0, segment.rows, -1)[:, :, : before + segment.length]
     _rows(into_N_K_D, segment).copy_(grad_R_K_S_D[:, :, before:].transpose(1, 2))
     if segment.prompt_of_R is None:
         return
     # A product, for on several threads index_add has no fixed order; and in float32, for many rows meet here.
-    of_prompt_Q_R = torch.zeros(plan.num_prompts, segment.rows, device=grad_RK_S_D.device)
-    of_prompt_Q_R[segment.prompt_of_R, torch.arange(segment.rows, device=grad_RK_S_D.device)] = 1.0
+    of_prompt_Q_R = torch.zeros(plan.num_prompts, segment.rows, device=grad_RK_Z_D.device)
+    of_prompt_Q_R[segment.prompt_of_R, torch.arange(segment.rows, device=grad_RK_Z_D.device)] = 1.0
     theirs = grad_R_K_S_D[:, :, :before]
     raised = theirs.to(torch.promote_types(theirs.dtype, torch.float32))
     summed = (of_prompt_Q_R.to(raised.dtype) @ raised.reshape(segment.rows, -1)).view(-1, *theirs.shape[1:])

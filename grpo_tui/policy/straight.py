@@ -18,10 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import linear, rms_norm, silu
+from torch.nn.functional import linear, silu
 from torch.utils import checkpoint as recomputing
 
 from grpo_tui.policy.lean import LeanLora, LeanNorm
+from grpo_tui.policy.norm import RmsNorm
 from grpo_tui.policy.packed_attention import Attending, attend, attending
 from grpo_tui.policy.packing import Packed
 from grpo_tui.policy.shared import can_share
@@ -30,26 +31,10 @@ FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 """RMSNorm, rotary positions over whole heads, gated SiLU; norms of queries and keys in ``qwen3``."""
 FIXED_ROTARIES = frozenset({"default", "linear", "llama3", "yarn"})
 """Rotary positions that do not depend on how long the longest row is."""
-NORM_ELEMENTS = 200_000
-"""Numbers normalised at a time on a CPU: torch makes several float32 tensors of them, which so stay in the cache."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Norm:
-    """Root-mean-square normalisation over the last dimension."""
-
-    weight: Tensor
-    eps: float
-
-    def __call__(self, x: Tensor) -> Tensor:
-        at_once = max(1, NORM_ELEMENTS // x[0].numel())
-        if len(x) <= at_once or x.device.type != "cpu":
-            return rms_norm(x, self.weight.shape, self.weight, self.eps)
-        normed = torch.empty_like(x)
-        for start in range(0, len(x), at_once):
-            part = slice(start, start + at_once)
-            normed[part] = rms_norm(x[part], self.weight.shape, self.weight, self.eps)
-        return normed
+class _Norm(RmsNorm):
+    """And the way back through it."""
 
     def inverse(self, x: Tensor) -> Tensor:
         """1 / rms(x), float32 or better, with a last dimension of 1."""
@@ -123,9 +108,16 @@ class _Product:
             b_R_O[adapter.ranks, adapter.outputs] = (adapter.b_O_R * adapter.scale).t()
         return a_R_I, b_R_O
 
-    def __call__(self, x_N_I: Tensor, branch: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor | None]:
-        """The product ``N_O``, and the branch's inside ``N_R``."""
-        y_N_O = linear(x_N_I, self.weight_O_I, self.bias_O)
+    def __call__(
+        self, x_N_I: Tensor, branch: tuple[Tensor, Tensor] | None, added_N_O: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The product ``N_O``, with something added to it, and the branch's inside ``N_R``."""
+        if added_N_O is None:
+            y_N_O = linear(x_N_I, self.weight_O_I, self.bias_O)
+        else:
+            y_N_O = torch.addmm(added_N_O, x_N_I, self.weight_O_I.t())
+            if self.bias_O is not None:
+                y_N_O += self.bias_O
         if branch is None:
             return y_N_O, None
         a_R_I, b_R_O = branch
@@ -300,15 +292,14 @@ class _After(torch.autograd.Function):
         ctx: Any, attended_N_E: Tensor, x_N_D: Tensor, layer: _Layer, on: bool, *_parameters: Tensor
     ) -> Tensor:
         branches = [p.branch() if on else None for p in (layer.out, layer.gate_up, layer.down)]
-        middle_N_D, low_out = layer.out(attended_N_E, branches[0])
-        middle_N_D += x_N_D
+        middle_N_D, low_out = layer.out(attended_N_E, branches[0], x_N_D)
         both_N_2F, low_both = layer.gate_up(layer.before_mlp(middle_N_D), branches[1])
         gate, up = both_N_2F.chunk(2, dim=-1)
-        result_N_D, low_down = layer.down(silu(gate).mul_(up), branches[2])
+        result_N_D, low_down = layer.down(silu(gate).mul_(up), branches[2], middle_N_D)
         kept = [t for branch in branches for t in (branch or (None, None))]
         ctx.save_for_backward(attended_N_E, middle_N_D, both_N_2F, low_out, low_both, low_down, *kept)
         ctx.layer = layer
-        return result_N_D.add_(middle_N_D)
+        return result_N_D
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator,misc,unused-ignore]

@@ -16,6 +16,7 @@ from pathlib import Path
 from grpo_tui.config.schema import RunConfig
 from grpo_tui.events.commands import Request, Stop
 from grpo_tui.events.records import Mode
+from grpo_tui.heap import keep_freed_memory
 from grpo_tui.preferences.values import Preferences
 from grpo_tui.tui.app import GrpoApp
 from grpo_tui.tui.capture import OutputCapture
@@ -92,6 +93,8 @@ def launch(
         print("grpo-tui: the app needs a terminal; use `grpo-tui train` without one", file=sys.stderr)  # noqa: T201
         return 2
     sys.setswitchinterval(SWITCH_INTERVAL)
+    if recording is None:
+        keep_freed_memory()
     capture = OutputCapture()
     capture.start()
     app: GrpoApp | None = None

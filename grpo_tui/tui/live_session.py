@@ -18,6 +18,7 @@ from grpo_tui.config.schema import RunConfig
 from grpo_tui.events.commands import Command
 from grpo_tui.events.records import ProblemRecord, StepDetail
 from grpo_tui.events.types import Event, LoadingStage, Preview, Progress, RunEnded, TrainerFailed
+from grpo_tui.heap import give_back_freed_memory
 from grpo_tui.tui.session import Recorded
 
 if TYPE_CHECKING:
@@ -173,6 +174,7 @@ def free_memory() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+    give_back_freed_memory()
 
 
 def _as_failure(error: BaseException) -> TrainerFailed:

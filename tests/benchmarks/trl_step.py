@@ -1,9 +1,10 @@
 """A GRPO step against TRL's: the same model, prompts, tokens and settings, one after the other in one run.
 
-    python -m tests.benchmarks.trl_step --model SmolLM2-135M-Instruct.Q4_1.gguf [--dtype bf16] [--steps 4]
+    python -m tests.benchmarks.trl_step --model SmolLM2-135M-Instruct.Q4_1.gguf [--dtype bf16] [--steps 4] [--in-turns]
 
-Each side is a process of its own, so that peak memory is its own. Needs ``trl`` (the extra ``bench``). The first step of
-each is warm-up and is left out; what is told is the median of the others.
+Each side is a process of its own, so that peak memory is its own. ``--in-turns``: both are loaded, and while one takes a step,
+the other waits; a machine that is slower at times is so for both, but neither finds its memory as it left it. Needs ``trl`` (the extra ``bench``). The first step of each is warm-up and is left out; what is
+told is the median of the others.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +33,22 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--dtype", default="bf16", choices=("bf16", "fp32"))
     parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--child", choices=("ours", "trl"))
+    parser.add_argument("--child", choices=("ours", "trl"), help="one side only")
+    parser.add_argument("--waits", action="store_true", help="of one side: wait for a line before each step")
+    parser.add_argument("--in-turns", action="store_true", help="step by step instead of one after the other")
     arguments = parser.parse_args()
     if arguments.child:
         run = ours if arguments.child == "ours" else trl
-        seconds, num_tokens = run(arguments)
+        seconds, num_tokens = run(arguments, _wait if arguments.waits else lambda: None)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({"seconds": seconds, "tokens": num_tokens, "peak": peak}))
+        print(json.dumps({"seconds": seconds, "tokens": num_tokens, "peak": peak}), flush=True)
         return
-    found = {side: _child(side, arguments) for side in ("ours", "trl")}
+    names = ("ours", "trl")
+    if arguments.in_turns:
+        told = in_turns([Side(name, arguments) for name in names], arguments.steps)
+    else:
+        told = [Side(name, arguments).end() for name in names]
+    found = dict(zip(names, told, strict=True))
     print(f"{'':8}{'s/step':>8}{'tokens/step':>13}{'peak GB':>9}")
     for side, row in found.items():
         print(
@@ -56,15 +65,73 @@ def _median(row: dict[str, Any]) -> float:
     return float(statistics.median(row["seconds"][1:]))
 
 
-def _child(side: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.benchmarks.trl_step", "--child", side, "--model", arguments.model]
-    command += ["--dtype", arguments.dtype, "--steps", str(arguments.steps)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return result
+READY = "ready for a step"
 
 
-def ours(arguments: argparse.Namespace) -> tuple[list[float], list[int]]:
+def _wait() -> None:
+    """Say that a step could begin, and wait to be told."""
+    print(READY, flush=True)
+    sys.stdin.readline()
+
+
+def in_turns(sides: Sequence[Side], steps: int) -> list[dict[str, Any]]:
+    """What each side tells at its end."""
+    for _ in range(steps):
+        for side in sides:
+            side.step()
+    return [side.end() for side in sides]
+
+
+class Side:
+    """A process that takes steps, in turns when told to."""
+
+    def __init__(self, name: str, arguments: argparse.Namespace) -> None:
+        """Start it; in turns, wait until it is loaded."""
+        command = [
+            sys.executable,
+            "-m",
+            "tests.benchmarks.trl_step",
+            "--child",
+            name,
+            "--model",
+            arguments.model,
+        ]
+        command += ["--dtype", arguments.dtype, "--steps", str(arguments.steps)]
+        command += ["--waits"] if arguments.in_turns else []
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._last = ""
+        if arguments.in_turns:
+            self._until_it_waits()
+
+    def step(self) -> None:
+        """Have it take one."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+        self._until_it_waits()
+
+    def end(self) -> dict[str, Any]:
+        """What it said last.
+
+        Raises:
+            RuntimeError: it failed.
+        """
+        self._until_it_waits()
+        if self._process.wait() != 0:
+            raise RuntimeError(f"a side failed with exit code {self._process.returncode}")
+        result: dict[str, Any] = json.loads(self._last)
+        return result
+
+    def _until_it_waits(self) -> None:
+        """Until it is ready for a step, or has ended."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.strip() == READY:
+                return
+            self._last = line
+
+
+def ours(arguments: argparse.Namespace, wait: Callable[[], None]) -> tuple[list[float], list[int]]:
     """Seconds and completion tokens of each step of grpo-tui."""
     import tempfile
 
@@ -94,11 +161,13 @@ def ours(arguments: argparse.Namespace) -> tuple[list[float], list[int]]:
             ],
         )
         trainer = Trainer.load(config)
-        seconds, tokens, started = [], [], time.perf_counter()
-        for metrics in trainer.steps(arguments.steps):
+        seconds, tokens, steps = [], [], trainer.steps(arguments.steps)
+        for _ in range(arguments.steps):
+            wait()
+            started = time.perf_counter()
+            metrics = next(steps)
             seconds.append(time.perf_counter() - started)
             tokens.append(metrics.num_completion_tokens)
-            started = time.perf_counter()
             phases = {
                 name: round(value, 1) for name, value in metrics.seconds_by_phase.items() if value > 0.05
             }
@@ -107,7 +176,7 @@ def ours(arguments: argparse.Namespace) -> tuple[list[float], list[int]]:
     return seconds, tokens
 
 
-def trl(arguments: argparse.Namespace) -> tuple[list[float], list[int]]:
+def trl(arguments: argparse.Namespace, wait: Callable[[], None]) -> tuple[list[float], list[int]]:
     """The same of TRL's GRPOTrainer with transformers' generate."""
     import torch
     from datasets import Dataset
@@ -131,6 +200,7 @@ def trl(arguments: argparse.Namespace) -> tuple[list[float], list[int]]:
 
     class Clock(TrainerCallback):  # type: ignore[misc,unused-ignore]
         def on_step_begin(self, *_args: Any, **_kwargs: Any) -> None:
+            wait()
             self.started = time.perf_counter()
 
         def on_step_end(self, *_args: Any, **_kwargs: Any) -> None:

@@ -16,13 +16,16 @@ from tests.policy.models import PEFT_NOISE, tiny_policy
 pytestmark = pytest.mark.filterwarnings(PEFT_NOISE)
 
 
+@pytest.mark.parametrize("batched", [False, True])
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("family", sorted(FAMILIES))
-def test_logits_are_those_of_the_modules(family: str, padded: bool) -> None:
-    """Seen to fail with: the sine's sign; k and v swapped; norms of q and k left out; the mask left out; no scaling."""
+def test_logits_are_those_of_the_modules(family: str, padded: bool, batched: bool) -> None:
+    """Seen to fail with: the sine's sign; k and v swapped; norms of q and k left out; the mask left out of either way of
+    attending; no scaling of either; gate and up swapped."""
     policy = tiny_policy(family)
     twin = Twin(policy, attention.NAME)
     straight = Straight(twin)
+    straight.turns_keys = batched  # the way of attending that goes with it
     ids = torch.tensor([[5, 6, 7, 8], [9, 3, 2, 4], [3, 11, 12, 13]])
     mask = torch.ones_like(ids, dtype=torch.bool)
     if padded:

@@ -120,7 +120,7 @@ def test_norms_in_blocks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen to fail with: the last block left out."""
     policy = lean_policy("llama")
     whole = numbers(policy, batch())
-    monkeypatch.setattr("grpo_tui.policy.straight.NORM_ELEMENTS", 7 * 32)
+    monkeypatch.setattr("grpo_tui.policy.norm.ELEMENTS", 7 * 32)
     parts = numbers(policy, batch())
     assert torch.equal(parts[0], whole[0])
 
