@@ -24,7 +24,7 @@ REQUESTS = [
     for i, prompt in enumerate(PROMPTS)
     for k in range(3)
 ]
-TAKES = {"llama", "qwen2", "qwen3", "gpt2", "opt", "gpt_neox", "phi3", "mistral"}
+TAKES = {"llama", "llama_biased", "qwen2", "qwen3", "gpt2", "opt", "gpt_neox", "phi3", "mistral"}
 """Those that must not fall back."""
 KINDS = [
     SamplingSettings(max_new_tokens=24),

@@ -54,6 +54,7 @@ def config_of(name: str) -> Any:
     bloom = {"vocab_size": VOCAB, "hidden_size": 32, "n_layer": 2, "n_head": 4, **ids}
     makers: dict[str, tuple[str, dict[str, Any]]] = {
         "llama": ("LlamaConfig", grouped),
+        "llama_biased": ("LlamaConfig", {**grouped, "attention_bias": True, "mlp_bias": True}),
         "qwen2": ("Qwen2Config", grouped),
         "qwen2_window": (
             "Qwen2Config",
@@ -78,6 +79,7 @@ def config_of(name: str) -> Any:
 
 ARCHITECTURES = [
     "llama",
+    "llama_biased",
     "qwen2",
     "qwen2_window",
     "qwen3",
@@ -100,9 +102,11 @@ def base_model(name: str = "llama", *, scale: float = 0.3, seed: int = 0) -> Any
 
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config_of(name)).float()
-    for parameter in model.parameters():
+    for name, parameter in model.named_parameters():
         if parameter.ndim > 1:
             parameter.data.normal_(0, scale)
+        elif name.endswith("proj.bias") and model.config.model_type in ("llama", "qwen2"):
+            parameter.data.normal_(0, scale)  # they begin at 0, where nobody would miss them
     return model.requires_grad_(False)
 
 
