@@ -14,6 +14,8 @@ from typing import Any
 
 TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
 """glibc's numbers of what ``mallopt`` sets (malloc.h)."""
+OURS = ("arena_max", "mmap_threshold", "mmap_max", "trim_threshold", "top_pad")
+"""What the user may have set that would be overruled."""
 LARGEST_IN_HEAP = 32 << 20
 """Bytes; what is larger is mapped by itself, and always given back. glibc allows no more."""
 
@@ -27,7 +29,8 @@ def keep_freed_memory(environment: dict[str, str] | None = None) -> bool:
         environment: what the user has set; None: the process's own.
     """
     told = os.environ if environment is None else environment
-    if any(name.startswith("MALLOC_") for name in told) or "malloc" in told.get("GLIBC_TUNABLES", ""):
+    tunables = told.get("GLIBC_TUNABLES", "")
+    if any(f"MALLOC_{name.upper()}_" in told or f"glibc.malloc.{name}" in tunables for name in OURS):
         return False
     library = _c_library()
     if library is None or not hasattr(library, "mallopt"):

@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 
 from grpo_tui.config import machine
+from grpo_tui.heap import give_back_freed_memory
 
 
 class Meter(Protocol):
@@ -38,6 +39,7 @@ class DeviceMeter:
     def free(self) -> int:
         """Free on the device, with what the allocator keeps without need."""
         if not self.survives:
+            give_back_freed_memory()
             return machine.free_memory()
         torch.cuda.empty_cache()
         spare = torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
@@ -49,6 +51,7 @@ class DeviceMeter:
             torch.cuda.synchronize(self._device)
             torch.cuda.reset_peak_memory_stats(self._device)
             return int(torch.cuda.memory_allocated(self._device))
+        give_back_freed_memory()  # what an earlier trial had is not held by this one
         machine.reset_peak()
         return machine.held_memory()
 

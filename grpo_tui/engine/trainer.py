@@ -38,7 +38,7 @@ from grpo_tui.events.types import (
 )
 from grpo_tui.generation.fast import make_sampler
 from grpo_tui.generation.types import Sampler
-from grpo_tui.heap import keep_freed_memory
+from grpo_tui.heap import give_back_freed_memory, keep_freed_memory
 from grpo_tui.policy.checkpointing import checkpointed_layers
 from grpo_tui.policy.critic import Critic
 from grpo_tui.policy.errors import PolicyError
@@ -159,6 +159,8 @@ class Trainer:
         cls, config: RunConfig, *, emit: Emit = lambda _event: None, report: Report = lambda _p: None
     ) -> Trainer:
         """Load model, data and reward as the config says, telling each stage as it begins.
+
+        From then on the process keeps memory that is freed (:mod:`grpo_tui.heap`), until :meth:`close`.
 
         Raises:
             PolicyError: the model cannot be loaded or adapted.
@@ -300,6 +302,7 @@ class Trainer:
             self.reward.close()
             if self.tuning.waiting is not None and self.tuning.waiting.reward is not None:
                 self.tuning.waiting.reward.close()
+            give_back_freed_memory()
 
 
 def _load_policy(config: RunConfig, say: Callable[[str, str], None]) -> Policy:

@@ -7,7 +7,7 @@ ways, by what they cost in memory:
 - else, up to a billion, it stays beside them, for in bf16 an adapter's small ΔW can vanish in the rounding of W + ΔW;
 - above that the weights are not copied at all: the adapter stands bare beside the policy's own matrices.
 
-Copies are made for one sampling and let go after it (:class:`Twin.awake`).
+Copies are made for one sampling and let go after it (:class:`Twin.awake`), but for a small head's, which nothing adapts.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ import torch
 from torch import Tensor, nn
 
 from grpo_tui.generation.products import Joined, can_pack
+from grpo_tui.heap import give_back_freed_memory
 from grpo_tui.policy.policy import POLICY_ADAPTER, Policy
 
 FOLDED_PARAMETERS = 300_000_000
 """Up to here a float32 copy of the adapted weights is cheap, and what a layer costs beside its product is dear."""
+LARGE_BYTES = 300 << 20
+"""Copies of more than this are given back to the system after a sampling: an update could not use all of it for its own."""
 COPIED_PARAMETERS = 1_000_000_000
 """Up to here the weights are copied for the time of a sampling."""
 
@@ -99,6 +102,8 @@ class Twin:
         self._layers: list[Joined | BareLora | FoldedLayer] = []
         self.joined: dict[str, Joined] = {}
         """By the name of the first of the layers that each stands for."""
+        copied = policy.num_parameters < COPIED_PARAMETERS
+        self._num_bytes = sum(p.numel() * p.element_size() for p in base.parameters()) if copied else 0
         self._frozen = False
         sources = {name: module for name, module in base.named_modules() if hasattr(module, "lora_A")}
         for source in sources.values():
@@ -178,6 +183,8 @@ class Twin:
     def _release(self) -> None:
         for layer in self._layers:
             layer.release()
+        if self._packs and self._num_bytes > LARGE_BYTES:
+            give_back_freed_memory()
 
 
 def _leaf(name: str) -> str:

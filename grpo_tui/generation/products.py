@@ -2,7 +2,7 @@
 
 A decoded position multiplies a handful of rows by every weight of the model, so its time is that of reading the weights
 once, plus a fixed price for each call. Both are brought down here: a CPU reads a matrix in oneDNN's own blocked layout
-about twice as fast as row by row, and q, k and v, or gate and up, are one call with the adapter's B as further columns:
+about twice as fast as row by row, and q, k and v are one call with the adapter's B as further columns:
 ``[W B] · [x; A x]``. A sum of ``W x`` and ``B (A x)`` would read and write the large product twice.
 """
 
@@ -16,6 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from grpo_tui.policy.policy import POLICY_ADAPTER
+
+KEPT_BYTES = 64 << 20
+"""Copies that nothing adapts (a small model's head) stay from one sampling to the next up to this size: laying one out takes
+fresh memory, which costs more than reading it. The update needs the memory of larger ones."""
 
 
 @cache
@@ -96,11 +100,16 @@ class Joined:
         self._widths = [plain.out_features for plain, _ in layers]
         self._width = sum(self._widths)
         self._apart = False
+        self._num_rows = 0
         self._matrices: list[Matrix] = []
         self._adapter: Matrix | None = None
         self._bias: Tensor | None = None
         self._input: Tensor | None = None
         self._parts: list[Tensor | None] = [None] * len(layers)
+
+    @property
+    def _num_bytes(self) -> int:
+        return sum(plain.weight.numel() * plain.weight.element_size() for plain in self.layers)
 
     @property
     def _adapted(self) -> list[Any]:
@@ -118,14 +127,15 @@ class Joined:
         return [Part(self, place) for place in range(len(self._layers))]
 
     def part_ways(self) -> None:
-        """From the next :meth:`refresh` on have a matrix for each layer, for :meth:`gated`, where they are packed."""
+        """Have a matrix for each layer, for :meth:`gated`, where they are packed. To be called before :meth:`refresh`."""
         self._apart = self._packs
 
     def refresh(self, num_rows: int) -> None:
         """Take over the adapter's present weights."""
         adapted = self._adapted
-        if self._matrices and not adapted:
+        if self._matrices and not adapted and num_rows == self._num_rows:
             return
+        self._num_rows = num_rows
         weights = [
             _folded(plain, source) if self._folds and source is not None else plain.weight
             for plain, source in self._layers
@@ -137,14 +147,14 @@ class Joined:
             whole = torch.cat((whole, self._all_b()), dim=1)
             all_a = torch.cat([_a(source) for source in adapted])
             self._adapter = Matrix(all_a, num_rows=num_rows, packs=self._packs)
-        pieces = torch.split(whole, self._widths) if self._apart else [whole]
-        self._matrices = [Matrix(piece, num_rows=num_rows, packs=self._packs) for piece in pieces]
         if any(plain.bias is not None for plain, _ in self._layers):
             self._bias = torch.cat([_bias_of(plain) for plain, _ in self._layers])
+        pieces = torch.split(whole, self._widths) if self._apart else [whole]
+        self._matrices = [Matrix(piece, num_rows=num_rows, packs=self._packs) for piece in pieces]
 
     def release(self) -> None:
-        """Let the copies of the weights go until the next :meth:`refresh`; those that nothing adapts are kept."""
-        if self._adapted:
+        """Let the copies of the weights go until the next :meth:`refresh`; small ones that nothing adapts are kept."""
+        if self._adapted or self._num_bytes > KEPT_BYTES:
             self._matrices, self._adapter, self._bias = [], None, None
         # What a forward pass that was broken off had not given out.
         self._input, self._parts = None, [None] * len(self._layers)

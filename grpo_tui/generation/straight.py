@@ -133,7 +133,7 @@ def _attended(
 ) -> Tensor:
     """``softmax(Q Kᵀ · scaling + bar) V`` for a handful of queries, ``B_K_M_D``, where keys lie turned.
 
-    torch's fused kernel goes through one head of one row after the other; for so few queries two batched products are quicker.
+    torch's fused kernel goes through one head of one row after the other; for so few queries two batched products can be quicker.
     """
     query, keys = query_B_K_M_D.flatten(0, 1), keys_B_K_S_D.transpose(2, 3).flatten(0, 1)
     if bar_BK_1_S is None:

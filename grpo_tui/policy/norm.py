@@ -11,16 +11,18 @@ ELEMENTS = 200_000
 
 
 class RmsNorm:
-    """``x / rms(x) · w`` over the last dimension; no gradient is recorded by it."""
+    """``x / rms(x) · w`` over the last dimension, where no gradient is recorded."""
 
     def __init__(self, weight_D: Tensor, eps: float) -> None:
-        """Take a norm's frozen weight, and ε under the root."""
+        """Take a norm's weight, which must not change, and ε under the root."""
         self.weight, self.eps = weight_D, eps
+        self._by_hand = weight_D.device.type == "cpu"
+        if not self._by_hand:
+            return
         size = weight_D.shape[-1]
         raised = torch.promote_types(weight_D.dtype, torch.float32)
         self._scale_D = weight_D.detach().to(raised) * size**0.5
         self._least = torch.tensor((size * eps) ** 0.5, dtype=raised)
-        self._by_hand = weight_D.device.type == "cpu"
 
     def __call__(self, x: Tensor) -> Tensor:
         """Normalised, in the dtype of ``x``."""

@@ -112,17 +112,14 @@ class _Product:
         self, x_N_I: Tensor, branch: tuple[Tensor, Tensor] | None, added_N_O: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """The product ``N_O``, with something added to it, and the branch's inside ``N_R``."""
-        if added_N_O is None:
-            y_N_O = linear(x_N_I, self.weight_O_I, self.bias_O)
-        else:
-            y_N_O = torch.addmm(added_N_O, x_N_I, self.weight_O_I.t())
-            if self.bias_O is not None:
-                y_N_O += self.bias_O
-        if branch is None:
-            return y_N_O, None
-        a_R_I, b_R_O = branch
-        low_N_R = x_N_I @ a_R_I.t()
-        return y_N_O.addmm_(low_N_R, b_R_O), low_N_R
+        y_N_O, low_N_R = linear(x_N_I, self.weight_O_I, self.bias_O), None
+        if branch is not None:
+            a_R_I, b_R_O = branch
+            low_N_R = x_N_I @ a_R_I.t()
+            # Not into a product with the residual: beside a number so much larger, a young adapter's part would vanish in
+            # bf16's rounding. Nor is that done without the adapter, for then the reference would round otherwise.
+            y_N_O.addmm_(low_N_R, b_R_O)
+        return y_N_O if added_N_O is None else y_N_O.add_(added_N_O), low_N_R
 
     def backward(
         self,

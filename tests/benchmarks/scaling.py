@@ -1,8 +1,8 @@
 """How a step's time grows: ``python -m tests.benchmarks.scaling [--model FILE.gguf] [--device cuda]``.
 
 Group sizes from 4 to 64 and completion lengths from 64 to 2,048, each doubled, every completion as long as allowed. Attention
-alone, whose work grows with the square of the length, is measured by itself at the update's shapes, so that the rest can be
-judged: the claim is that twice the answers, or twice the length apart from attention, take at most twice the time.
+alone, whose work grows with the square of the length, is measured by itself at the shapes of update and decoding, so that the
+rest can be judged: the claim is that twice the answers, or twice the length apart from attention, take at most twice the time.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import itertools
 import statistics
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from grpo_tui.engine.trainer import Trainer
+from grpo_tui.generation.straight import _attended, _turns_keys
 from tests.benchmarks.steps import measured, phase_seconds, trainer_for
 from tests.benchmarks.tables import command_line, markdown, parser_of, publish
 
@@ -49,6 +51,49 @@ def attention_seconds(trainer: Trainer, rows: int, length: int) -> float:
     once()
     passes: float = rows / at_once * config.num_hidden_layers
     return statistics.median(once() for _ in range(3)) * passes
+
+
+@torch.no_grad()
+def decoding_attention_seconds(trainer: Trainer, rows: int, length: int) -> float:
+    """All layers' attention of ``length`` decoded positions, each to the cache as it lies, measured at five fillings of it."""
+    policy = trainer.policy
+    config = policy.model.config.get_text_config()
+    heads = config.num_attention_heads
+    shared = getattr(config, "num_key_value_heads", None) or heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    weight = policy.model.get_input_embeddings().weight
+    turned = _turns_keys(weight)
+    kind: dict[str, Any] = {"device": policy.device, "dtype": policy.dtype}
+    query = torch.randn(rows, shared, heads // shared, size, **kind)
+    values = torch.randn(rows, shared, length, size, **kind)
+    keys = (
+        torch.randn(rows, shared, size, length, **kind).transpose(2, 3)
+        if turned
+        else torch.randn_like(values)
+    )
+
+    def once(filled: int) -> float:
+        if policy.device.type == "cuda":
+            torch.cuda.synchronize()
+        started = time.perf_counter()
+        if turned:
+            _attended(query, keys[:, :, :filled], values[:, :, :filled], None, size**-0.5)
+        else:
+            torch.nn.functional.scaled_dot_product_attention(
+                query, keys[:, :, :filled], values[:, :, :filled]
+            )
+        if policy.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - started
+
+    found = []
+    for quarter in range(5):
+        filled = max(1, length * quarter // 4)
+        once(filled)
+        found.append(statistics.median(once(filled) for _ in range(5)))
+    mean = sum((before + after) / 2 for before, after in itertools.pairwise(found)) / 4
+    layers: int = config.num_hidden_layers
+    return mean * length * layers
 
 
 def doublings(seconds: Sequence[float]) -> list[float]:
@@ -87,6 +132,7 @@ def by_length(
     """The table and the verdicts of lengths."""
     rows: list[tuple[object, ...]] = []
     decode: list[float] = []
+    decode_rest: list[float] = []
     update: list[float] = []
     rest: list[float] = []
     for length in lengths:
@@ -94,22 +140,28 @@ def by_length(
         with trainer_for(model, *options, device=device, dtype=dtype) as trainer:
             found = measured(trainer, steps)
             attention = attention_seconds(trainer, size, length)
+            looking = decoding_attention_seconds(trainer, size, length)
         timings = [m.timing for m in found if m.timing is not None]
         decode.append(statistics.median(t.decode.seconds for t in timings))
         update.append(statistics.median(t.update.seconds for t in timings))
+        decode_rest.append(max(decode[-1] - looking, 1e-9))
         rest.append(max(update[-1] - attention, 1e-9))
-        last = [f"{seconds[-1] / seconds[-2]:.2f}" if len(rows) else "" for seconds in (decode, update, rest)]
+        last = [
+            f"{seconds[-1] / seconds[-2]:.2f}" if len(rows) else ""
+            for seconds in (decode, decode_rest, update, rest)
+        ]
         rows.append(
             (
-                length, f"{phase_seconds(found, ''):.3f}", f"{decode[-1]:.3f}", last[0],
-                f"{update[-1]:.3f}", last[1], f"{attention:.3f}", last[2],
+                length, f"{phase_seconds(found, ''):.3f}", f"{decode[-1]:.3f}", last[0], f"{looking:.3f}", last[1],
+                f"{update[-1]:.3f}", last[2], f"{attention:.3f}", last[3],
             )
         )  # fmt: skip
     head = (
-        f"tokens, {size} answers", "step, s", "decode", "×", "update", "×", "attention alone", "× without it",
+        f"tokens, {size} answers", "step, s", "decode", "×", "its attention", "× without it",
+        "update", "×", "its attention", "× without it",
     )  # fmt: skip
     said = [
-        verdict("twice the length, decoding (its attention to the cache included)", doublings(decode)),
+        verdict("twice the length, decoding apart from attention", doublings(decode_rest)),
         verdict("twice the length, the update apart from attention", doublings(rest)),
     ]
     return markdown(head, rows), said

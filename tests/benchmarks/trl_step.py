@@ -106,9 +106,10 @@ class Side:
     def step(self) -> None:
         """Have it take one."""
         assert self._process.stdin is not None
-        self._process.stdin.write("go\n")
-        self._process.stdin.flush()
-        self._until_it_waits()
+        if self._process.poll() is None:  # else end() says so
+            self._process.stdin.write("go\n")
+            self._process.stdin.flush()
+            self._until_it_waits()
 
     def end(self) -> dict[str, Any]:
         """What it said last.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import subprocess
 import sys
 
@@ -9,8 +11,10 @@ import pytest
 
 from grpo_tui.heap import give_back_freed_memory, keep_freed_memory
 
+HAS_GLIBC = platform.libc_ver()[0] == "glibc"
 AGAIN = """
 import ctypes, resource, sys, threading
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: a huge page would be one fault for 512
 from grpo_tui.heap import give_back_freed_memory, keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory({})
@@ -45,13 +49,22 @@ else:
     steps()
 print(found[-1])
 """
-glibc = pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+glibc = pytest.mark.skipif(not HAS_GLIBC, reason="glibc's allocator")
 
 
 def faults(*arguments: str) -> int:
     """Pages that the fifth step took from the system."""
     done = subprocess.run(
-        [sys.executable, "-c", AGAIN, *arguments], stdout=subprocess.PIPE, text=True, check=True, timeout=60
+        [sys.executable, "-c", AGAIN, *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=60,
+        env={
+            name: value
+            for name, value in os.environ.items()
+            if "MALLOC" not in name and "TUNABLES" not in name
+        },
     )
     return int(done.stdout)
 
@@ -81,6 +94,13 @@ def test_it_can_be_given_back() -> None:
 def test_what_the_user_has_set_stands(told: dict[str, str]) -> None:
     """Seen to fail with: no look at the environment."""
     assert not keep_freed_memory(told)
+
+
+def test_what_is_not_overruled_does_not_matter() -> None:
+    """Seen to fail with: any tunable taken for one of ours."""
+    assert (
+        keep_freed_memory({"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "MALLOC_CHECK_": "1"}) or not HAS_GLIBC
+    )
 
 
 def test_elsewhere_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:

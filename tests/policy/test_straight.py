@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,10 +12,11 @@ from grpo_tui.config.schema import ModelConfig
 from grpo_tui.ops.head import MULTIPLE
 from grpo_tui.policy import packed_attention
 from grpo_tui.policy.checkpointing import checkpointed
+from grpo_tui.policy.lean import LORA, LeanLora, Switch
 from grpo_tui.policy.loading import _add_adapter, make_lean
 from grpo_tui.policy.packing import SharedPrompts, packed
 from grpo_tui.policy.policy import Policy, TokenBatch
-from grpo_tui.policy.straight import FAMILIES, StraightStates
+from grpo_tui.policy.straight import FAMILIES, StraightStates, _Product
 from tests.policy.models import PEFT_NOISE, StubTokenizer, base_model, config_of, tiny_policy
 
 pytestmark = pytest.mark.filterwarnings(PEFT_NOISE)
@@ -219,3 +222,21 @@ def test_positions_are_made_up_to_a_multiple() -> None:
     assert len(layout.ids_N) - layout.num_spare == layout.ids_Q_P.numel() + layout.ids_R_W.numel()
     assert len(layout.ids_N) == len(layout.positions_N)
     assert config_of("llama").vocab_size > int(layout.ids_N.max())
+
+
+def test_a_young_adapter_is_not_rounded_away_beside_the_residual() -> None:
+    """In bf16 numbers near 30 lie 1/8 apart: 1/100 more counts only if it is added to the product before.
+
+    Seen to fail with: the residual added by the product.
+    """
+    torch.manual_seed(0)
+    plain = torch.nn.Linear(64, 4096, bias=False).bfloat16().requires_grad_(False)
+    a, b = torch.nn.Linear(64, 4, bias=False), torch.nn.Linear(4, 4096, bias=False)
+    a.weight.data[:], b.weight.data[:] = 1.0, 0.01 / 256
+    source = SimpleNamespace(base_layer=plain, lora_A={LORA: a}, lora_B={LORA: b}, scaling={LORA: 1.0})
+    product = _Product([LeanLora(source, Switch())])
+    x, residual = torch.ones(8, 64).bfloat16(), (30 + torch.rand(8, 4096)).bfloat16()
+    with torch.no_grad():
+        without, _ = product(x, None, residual)
+        adapted, _ = product(x, product.branch(), residual)
+    assert (adapted.float() - without.float()).mean().item() == pytest.approx(0.01, rel=0.2)
