@@ -42,6 +42,23 @@ async def test_while_a_step_runs_q_asks_and_escape_cancels() -> None:
         assert it.session.commands == []
 
 
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)])
+async def test_the_question_fills_its_box(size: tuple[int, int]) -> None:
+    """Three choices, with a border and a row above and below. Seen to fail with: a box of nine rows."""
+    async with stage(size=size) as it:
+        await it.press("q")
+        sheet = it.app.screen.query_one("#question", LinesView)
+        assert len(sheet.plain.splitlines()) == 3
+        assert sheet.outer_size.height == 3 + 4
+
+
+async def test_where_choices_are_folded_they_keep_their_room() -> None:
+    """Seen to fail with: the box cut to the choices at any width."""
+    async with stage(size=(50, 24)) as it:
+        await it.press("q")
+        assert it.app.screen.query_one("#question", LinesView).outer_size.height == 9
+
+
 async def test_save_and_quit_now() -> None:
     async with stage() as it:
         await it.press("q", "s")

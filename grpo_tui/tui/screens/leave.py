@@ -13,10 +13,12 @@ from textual.screen import ModalScreen
 from grpo_tui.tui.text import Line, duration
 from grpo_tui.tui.widgets.lines import LinesView
 
-SHEET = """
+WIDTH, FRAME = 62, 4
+"""Of the box; rows of its border and padding."""
+SHEET = f"""
     align: center middle;
-    LinesView { width: 62; max-width: 100%; height: 9; max-height: 100%; border: round $warning; padding: 1 2;
-        background: $surface; border-title-color: $text-warning; border-title-style: bold; }
+    LinesView {{ width: {WIDTH}; max-width: 100%; height: 9; max-height: 100%; border: round $warning; padding: 1 2;
+        background: $surface; border-title-color: $text-warning; border-title-style: bold; }}
 """
 """How a short question in the middle of the screen looks."""
 
@@ -56,7 +58,7 @@ class LeaveScreen(ModalScreen[str | None]):
         if self._step is not None:
             finish: Line = (("f", "key"), (f"    finish the step, save, and {self._what}", ""))
             lines[:1] = [finish, (*now, (" (the step in progress is lost)", ""))]
-        sheet.set_lines(lines)
+        show_fitted(sheet, lines)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """There is no step to finish between two."""
@@ -97,4 +99,11 @@ class ClosingScreen(ModalScreen[None]):
             what = f"saving…  at most {duration(seconds_left)} more"
         at_once = "  quit at once, without waiting" if waits else "  leave at once"
         for sheet in self.query("#note").results(LinesView):
-            sheet.set_lines([((what, "bold"),), (("", ""),), (("q", "key"), (at_once, ""))])
+            show_fitted(sheet, [((what, "bold"),), (("", ""),), (("q", "key"), (at_once, ""))])
+
+
+def show_fitted(sheet: LinesView, lines: list[Line]) -> None:
+    """In a box of their height, where they need not be folded."""
+    sheet.set_lines(lines)
+    if sheet.app.size.width >= WIDTH:
+        sheet.styles.height = len(lines) + FRAME
