@@ -33,7 +33,7 @@ def printed_tables(text: str) -> list[list[list[str]]]:
     [
         (decode.main, [(3, 7)]),
         (refilling.main, [(2, 9)]),
-        (scaling.main, [(2, 6), (2, 8)]),
+        (scaling.main, [(2, 6), (2, 10)]),
         (run_file.main, [(1, 10)]),
         (peak_memory.main, [(2, 8)]),
     ],
