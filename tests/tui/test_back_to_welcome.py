@@ -180,6 +180,7 @@ async def test_stop_and_go_back_waits_for_the_engine_and_puts_the_run_on_top(tmp
         session.is_alive = False
         await it.at_welcome()
         left = it.starts[0][0]
+        await wait_for(lambda: len(it.runs) > 1)  # the folder is still being read
         assert [run.name for run in it.runs] == [left.name, "zz-other"], "on top, and once"
         assert it.selected == left, "where one was"
         assert session.closed
