@@ -29,8 +29,9 @@ def keep_freed_memory(environment: dict[str, str] | None = None) -> bool:
         environment: what the user has set; None: the process's own.
     """
     told = os.environ if environment is None else environment
+    names = {name.removesuffix("_") for name in told}  # MALLOC_TRIM_THRESHOLD_, but MALLOC_ARENA_MAX
     tunables = told.get("GLIBC_TUNABLES", "")
-    if any(f"MALLOC_{name.upper()}_" in told or f"glibc.malloc.{name}" in tunables for name in OURS):
+    if any(f"MALLOC_{name.upper()}" in names or f"glibc.malloc.{name}" in tunables for name in OURS):
         return False
     library = _c_library()
     if library is None or not hasattr(library, "mallopt"):

@@ -3,8 +3,8 @@
     python -m tests.benchmarks.trl_step --model SmolLM2-135M-Instruct.Q4_1.gguf [--dtype bf16] [--steps 4] [--in-turns]
 
 Each side is a process of its own, so that peak memory is its own. ``--in-turns``: both are loaded, and while one takes a step,
-the other waits; a machine that is slower at times is so for both, but neither finds its memory as it left it. Needs ``trl`` (the extra ``bench``). The first step of each is warm-up and is left out; what is
-told is the median of the others.
+the other waits; a machine that is slower at times is so for both, but neither finds its memory as it left it. Needs ``trl``
+(the extra ``bench``). The first step of each is warm-up and is left out; what is told is the median of the others.
 """
 
 from __future__ import annotations

@@ -89,7 +89,12 @@ def test_it_can_be_given_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "told", [{"MALLOC_TRIM_THRESHOLD_": "0"}, {"GLIBC_TUNABLES": "glibc.malloc.arena_max=4"}]
+    "told",
+    [
+        {"MALLOC_TRIM_THRESHOLD_": "0"},
+        {"MALLOC_ARENA_MAX": "4"},
+        {"GLIBC_TUNABLES": "glibc.malloc.arena_max=4"},
+    ],
 )
 def test_what_the_user_has_set_stands(told: dict[str, str]) -> None:
     """Seen to fail with: no look at the environment."""
