@@ -271,7 +271,7 @@ def _varint(value: int) -> bytes:
 
 @cache
 def _encoder(hint: Any) -> _Encoder:
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    origin, args = _origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         inner = _encoder(_optional(hint, args))
         return lambda value, arrays, path: None if value is None else inner(value, arrays, path)
@@ -363,7 +363,7 @@ def _is_empty(item: Any, empty: Any) -> bool:
 
 @cache
 def _decoder(hint: Any) -> _Decoder:
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    origin, args = _origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         inner = _decoder(_optional(hint, args))
         return lambda data, arrays: None if data is None else inner(data, arrays)
@@ -423,6 +423,14 @@ def _expect(kind: type[_T], data: Any) -> _T:
         raise CodecError(f"{data!r:.60} where a {kind.__name__} was expected")
     value: _T = data
     return value
+
+
+def _origin(hint: Any) -> Any:
+    """What an annotation's arguments are of, behind any alias: NumPy's ``NDArray`` is a ``type`` alias from 2.5 on."""
+    origin = typing.get_origin(hint)
+    while (value := getattr(origin, "__value__", None)) is not None:
+        origin = typing.get_origin(value) or value
+    return origin
 
 
 def _optional(hint: Any, args: tuple[Any, ...]) -> Any:

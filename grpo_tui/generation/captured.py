@@ -10,28 +10,81 @@ trimmed: it is shifted in place.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from grpo_tui.generation.slab import SlabCache, SlabLayer
 
-WARM_UPS = 2
-"""Runs before a capture, in which libraries choose their kernels and allocate."""
+WARM_UPS = 1
+"""Runs before a capture, in which libraries choose their kernels, compile and allocate."""
+
+
+_Result = TypeVar("_Result")
+
+
+def captured(work: Callable[[], _Result]) -> tuple[Any, _Result]:
+    """A CUDA graph of some work, which is done a few times before, and what it gives: tensors that each replay writes anew.
+
+    ``torch.cuda.graph`` would empty the allocator's cache first, which costs more than the capture.
+    """
+    aside, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()  # type: ignore[no-untyped-call,unused-ignore]
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(WARM_UPS):
+            work()
+        # Other threads may ask the device for its memory meanwhile; only this one must keep to what a graph can hold.
+        graph.capture_begin(capture_error_mode="thread_local")
+        try:
+            result = work()
+        except BaseException:
+            with contextlib.suppress(RuntimeError):  # the capture has failed; why is what was raised first
+                graph.capture_end()
+            raise
+        graph.capture_end()
+    torch.cuda.current_stream().wait_stream(aside)
+    return graph, result
+
+
+class Fixed:
+    """Work on tensors whose shapes seldom change, on CUDA as a graph. Doing it twice on the same must be as doing it once."""
+
+    def __init__(self, work: Callable[..., tuple[Tensor, ...]]) -> None:
+        """Take the work; its arguments and its results are tensors."""
+        self._work = work
+        self._inputs: list[Tensor] = []
+        self._graph: Any = None
+        self._results: tuple[Tensor, ...] = ()
+
+    def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """The results, which the next call writes over."""
+        if [t.shape for t in tensors] != [t.shape for t in self._inputs]:
+            self._inputs, self._graph = [torch.empty_like(t) for t in tensors], None
+        for mine, theirs in zip(self._inputs, tensors, strict=True):
+            mine.copy_(theirs)
+        if self._inputs[0].device.type != "cuda":
+            self._results = self._work(*self._inputs)
+        elif self._graph is None:
+            self._graph, self._results = captured(lambda: self._work(*self._inputs))
+            self._graph.replay()
+        else:
+            self._graph.replay()
+        return self._results
 
 
 class _FixedLayer:
     """A slab of which all room is seen, written at a place that a tensor holds."""
 
     def __init__(self, slab: SlabLayer, slot_1: Tensor) -> None:
-        self.keys, self.values, self._slot_1 = slab.keys, slab.values, slot_1
+        self.keys, self.values, self.slot_1 = slab.keys, slab.values, slot_1
 
     def update(self, key_states: Tensor, value_states: Tensor) -> tuple[Tensor, Tensor]:
         """Write one position; give everything."""
-        self.keys.index_copy_(2, self._slot_1, key_states)
-        self.values.index_copy_(2, self._slot_1, value_states)
+        self.keys.index_copy_(2, self.slot_1, key_states)
+        self.values.index_copy_(2, self.slot_1, value_states)
         return self.keys, self.values
 
 
@@ -78,22 +131,14 @@ class _Bound:
             self._capture()
         self._graph.replay()
         assert self._logits_B_V is not None
-        # The next replay writes over it.
-        return self._logits_B_V.clone()
+        return self._logits_B_V
 
     def _run(self) -> Tensor:
         return self._decode(self._tokens_B, self._positions_B, self._visible, self._cache)
 
     def _capture(self) -> None:
-        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call,unused-ignore]
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(WARM_UPS):
-                self._run()  # writes the same keys at the same place each time
-        torch.cuda.current_stream().wait_stream(aside)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._logits_B_V = self._run()
+        # Warming up writes the same keys at the same place each time.
+        self._graph, self._logits_B_V = captured(self._run)
 
 
 class Captured:
@@ -106,7 +151,7 @@ class Captured:
     def __call__(
         self, tokens_B: Tensor, positions_B: Tensor, looks: Tensor | None, cache: SlabCache
     ) -> Tensor:
-        """Feed one token a row; logits of the next, ``B_V``. Arguments as :class:`Straight` has them."""
+        """Feed one token a row; logits of the next, ``B_V``, until the next call. Arguments as :class:`Straight` has them."""
         length = cache.get_seq_length()
         cache.make_room(length + 1)
         bound = self._bound

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from grpo_tui.generation.captured import Fixed
 from grpo_tui.generation.choice import choose
 from grpo_tui.generation.streams import uniforms
 from grpo_tui.generation.types import (
@@ -85,18 +86,20 @@ def draw_all(
     max_rows: int,
     begin: Begin,
     on_token: OnToken,
+    *,
+    captures: bool = False,
 ) -> list[SampledTokens]:
     """Draw all requests, at most ``max_rows`` together, telling each position.
 
     Where memory runs out, what has not ended is drawn again with half as many rows; each completion has its own stream, so
-    it comes out the same.
+    it comes out the same. ``captures``: the record is kept over fixed addresses, on CUDA by a graph.
 
     Raises:
         torch.OutOfMemoryError: not even one row fits.
     """
     if not requests:
         return []
-    drawn, cost = Drawn(policy, requests, settings), Cost()
+    drawn, cost = Drawn(policy, requests, settings, captures=captures), Cost()
     while waiting := drawn.unfinished():
         max_rows = min(max_rows, len(waiting))
         if _draw_round(begin, drawn, waiting, max_rows, cost, on_token):
@@ -139,8 +142,16 @@ def _draw_round(
 class Drawn:
     """Tokens, log-probs and entropies of all ``_B`` completions of one call. ``_N`` are the rows that are fed now."""
 
-    def __init__(self, policy: Policy, requests: Sequence[SampleRequest], settings: SamplingSettings) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        requests: Sequence[SampleRequest],
+        settings: SamplingSettings,
+        *,
+        captures: bool = False,
+    ) -> None:
         self._settings, self._pad_id = settings, policy.pad_id
+        self._draw: Callable[..., tuple[Tensor, ...]] = Fixed(self._drawn) if captures else self._drawn
         self.num_rows, self.device, self.max_new_tokens = (
             len(requests),
             policy.device,
@@ -181,13 +192,22 @@ class Drawn:
             running_N: which have not ended; the others get padding.
 
         Returns:
-            The tokens to feed next, and which rows still run.
+            The tokens to feed next, and which rows still run; the next call may write over both.
         """
-        columns_N = self._lengths_B[rows_N]
+        next_N, runs_on_N, counts = self._draw(logits_N_V, rows_N, running_N, self._lengths_B[rows_N])
+        num_drawn, self.num_running, self.longest = counts.tolist()
+        self.num_tokens += num_drawn
+        self.num_finished += num_drawn - self.num_running
+        return next_N, runs_on_N
+
+    def _drawn(
+        self, logits_N_V: Tensor, rows_N: Tensor, running_N: Tensor, columns_N: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw and record, without waiting for the device; ``columns_N`` are how many tokens each row has."""
         chosen = choose(logits_N_V, self._uniforms_B_T[rows_N, columns_N], self._settings)
         tokens_N = torch.where(running_N, chosen.tokens_N, self._pad_id)
         lengths_N = columns_N + running_N
-        ends_N = running_N & torch.isin(chosen.tokens_N, self._eos_ids)
+        ends_N = running_N & (chosen.tokens_N[:, None] == self._eos_ids).any(1)
         stopped_N = self._stopped_B[rows_N] | ends_N
         runs_on_N = running_N & ~ends_N & (lengths_N < self.max_new_tokens)
         counts = torch.stack((running_N.sum(), runs_on_N.sum(), (lengths_N * running_N).max()))
@@ -197,10 +217,7 @@ class Drawn:
         self._entropies_B_T[rows_N, columns_N] = chosen.entropies_N
         self._lengths_B[rows_N] = lengths_N
         self._stopped_B[rows_N] = stopped_N
-        num_drawn, self.num_running, self.longest = counts.tolist()
-        self.num_tokens += num_drawn
-        self.num_finished += num_drawn - self.num_running
-        return tokens_N, runs_on_N
+        return tokens_N, runs_on_N, counts
 
     def peek(self, rows: Sequence[int]) -> list[Glimpse]:
         """What was drawn so far of some completions, moved to the host."""

@@ -21,6 +21,7 @@ from grpo_tui.generation import attention
 from grpo_tui.generation.captured import Captured
 from grpo_tui.generation.drawing import MAX_ROWS, Cost, Drawn, draw_all
 from grpo_tui.generation.folded import Twin
+from grpo_tui.generation.fused import Fused, can_fuse
 from grpo_tui.generation.prompts import Prompts, new_cache, prefill
 from grpo_tui.generation.refilling import Decode, Rows
 from grpo_tui.generation.slab import SlabCache
@@ -44,13 +45,21 @@ TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.15}
 class FastSampler:
     """Draws completions through a twin of the policy's model."""
 
-    def __init__(self, policy: Policy, max_rows: int = MAX_ROWS, *, captures: bool | None = None) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        max_rows: int = MAX_ROWS,
+        *,
+        captures: bool | None = None,
+        fuses: bool | None = None,
+    ) -> None:
         """Build the twin.
 
         Args:
             policy: to sample from.
             max_rows: completions decoded together.
             captures: decode over fixed addresses, on CUDA as a graph; None: on CUDA, where the model is decoded straight.
+            fuses: decode by Triton's kernels; None: on CUDA, where decoding is captured and they take the model.
 
         Raises:
             ValueError: the model's adapter or cache is of a kind that the twin cannot have.
@@ -60,9 +69,12 @@ class FastSampler:
         _check_cache(policy)
         self._twin = Twin(policy, attention.NAME)
         self._decode = _decoder(self._twin)
-        self.captures = policy.device.type == "cuda" if captures is None else captures
-        if self.captures and isinstance(self._decode, Straight):
-            self._decode = Captured(self._decode)
+        on_cuda = policy.device.type == "cuda"
+        self.captures = (on_cuda if captures is None else captures) and isinstance(self._decode, Straight)
+        fused = _fused(self._twin) if self.captures and (on_cuda if fuses is None else fuses) else None
+        self.fuses = fused is not None
+        if self.captures:
+            self._decode = Captured(fused or self._decode)
 
     @torch.no_grad()
     def sample(
@@ -77,7 +89,9 @@ class FastSampler:
                 prompts = Prompts(self._policy, model, prompt_by_row, cost)
                 return Rows(prompts, self._decode, drawn, max_rows, self._forget)
 
-            return draw_all(self._policy, requests, settings, self._max_rows, begin, on_token)
+            return draw_all(
+                self._policy, requests, settings, self._max_rows, begin, on_token, captures=self.captures
+            )
 
     @torch.no_grad()
     def freeze(self, num_requests: int) -> None:
@@ -128,7 +142,8 @@ class FastSampler:
         for column in range(answers.shape[1] - 1):
             mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
             looks = mask[:, None, None]
-            logits.append(self._decode(answers[:, column], mask.sum(1) - 1, looks, cache))
+            # A copy: captured, the next position writes over it.
+            logits.append(self._decode(answers[:, column], mask.sum(1) - 1, looks, cache).clone())
         return torch.stack(logits, dim=1)
 
 
@@ -160,18 +175,39 @@ def make_sampler(policy: Policy, kind: str, say: Callable[[str], None] = lambda 
 
 
 def _built(policy: Policy, say: Callable[[str], None]) -> tuple[FastSampler, float]:
-    """The fast sampler and its deviation; without graphs where they cannot be captured."""
+    """The fast sampler and its deviation; without kernels of its own, or graphs, where they do not work."""
     sampler = FastSampler(policy)
-    if not sampler.captures:
-        return sampler, sampler.deviation()
+    if sampler.fuses:
+        try:
+            deviation = sampler.deviation()
+            if deviation <= TOLERANCE.get(policy.dtype, 0.15):
+                return sampler, deviation
+            reason = f"distributions differ by up to {deviation:.2g}"
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # a compiler's, a driver's or Triton's: of any kind
+            reason = one_line(error)
+        say(f"decoding by Triton's kernels does not work here ({reason}); torch's decode, slower")
+        sampler = FastSampler(policy, fuses=False)
+    if sampler.captures:
+        try:
+            return sampler, sampler.deviation()
+        except UNFIT as error:
+            say(
+                f"decoding cannot be captured as a CUDA graph ({one_line(error)}); it goes kernel by kernel, slower"
+            )
+            sampler = FastSampler(policy, captures=False)
+    return sampler, sampler.deviation()
+
+
+def _fused(twin: Twin) -> Fused | None:
+    """Triton's kernels for the model, where both are there."""
+    if not can_fuse():
+        return None
     try:
-        return sampler, sampler.deviation()
-    except UNFIT as error:
-        say(
-            f"decoding cannot be captured as a CUDA graph ({one_line(error)}); it goes kernel by kernel, slower"
-        )
-        sampler = FastSampler(policy, captures=False)
-        return sampler, sampler.deviation()
+        return Fused(twin)
+    except (ValueError, AttributeError):
+        return None
 
 
 def _check_cache(policy: Policy) -> None:

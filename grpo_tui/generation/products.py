@@ -55,6 +55,12 @@ class Matrix:
         if packs:
             self._weight = torch.ops.mkldnn._reorder_linear_weight(weight_O_I.contiguous(), num_rows)
 
+    @property
+    def weight_O_I(self) -> Tensor:
+        """The matrix, of one that is not packed."""
+        weight: Tensor = self._weight
+        return weight
+
     def __call__(
         self, x_N_I: Tensor, bias_O: Tensor | None = None, added_N_O: Tensor | None = None
     ) -> Tensor:
@@ -188,6 +194,26 @@ class Joined:
         """The products of all layers side by side, ``N_ΣO``, with something added to them."""
         (matrix,) = self._matrices
         return matrix(self._with_low(x_N_I), self._bias, added_N_O)
+
+    def common_rank(self) -> int:
+        """The rank of all its adapters; 0 where none stands beside.
+
+        Raises:
+            ValueError: they have several, or some of the layers have none.
+        """
+        ranks = {
+            0 if source is None or self._folds else source.lora_A[POLICY_ADAPTER].weight.shape[0]
+            for _, source in self._layers
+        }
+        if len(ranks) != 1:
+            raise ValueError(f"adapters of several ranks on {', '.join(self.names)}")
+        (rank,) = ranks
+        return int(rank)
+
+    def laid_out(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """``[W | B]``, ``ΣO_(I+ΣR)``, every A below each other, ``ΣR_I``, and the bias, where matrices are not packed."""
+        (matrix,) = self._matrices
+        return matrix.weight_O_I, None if self._adapter is None else self._adapter.weight_O_I, self._bias
 
     def gated(self, x_N_I: Tensor) -> Tensor:
         """Of two layers, ``silu`` of the first's product times the second's."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from grpo_tui.generation.captured import Captured
 from grpo_tui.generation.drawing import Drawn
 from grpo_tui.generation.prompts import Prompts, Taken
 from grpo_tui.generation.slab import SlabCache
@@ -18,6 +19,8 @@ from grpo_tui.generation.straight import Straight
 
 LEAVE_AT = 0.75
 """Where nobody waits, finished rows leave once so small a share of the batch still runs: leaving copies the cache."""
+LEAVE_CAPTURED_AT, FEW_ROWS = 0.5, 16
+"""The same where decoding is captured, for then leaving takes a new graph too; below so many rows it would gain nothing."""
 REFILL_AT = 0.125
 """Places are given to others once such a share is free, or all that wait have place: it takes a prefill and some copies."""
 TRIM_AT = 0.25
@@ -65,9 +68,15 @@ class Rows:
             return False
         self._next_N, self._running_N = self._drawn.draw(self._logits_N_V, self._rows_N, self._running_N)
         self._num_running = self._drawn.num_running
-        if not self._prompts and 0 < self._num_running <= LEAVE_AT * len(self._rows_N):
+        if not self._prompts and self._is_time_to_leave():
             self._leave()
         return True
+
+    def _is_time_to_leave(self) -> bool:
+        num_rows = len(self._rows_N)
+        if isinstance(self._decode, Captured):
+            return 0 < self._num_running <= LEAVE_CAPTURED_AT * num_rows and num_rows > FEW_ROWS
+        return 0 < self._num_running <= LEAVE_AT * num_rows
 
     def _begin(self) -> None:
         """Give all places, where no row runs."""

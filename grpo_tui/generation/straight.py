@@ -23,7 +23,7 @@ from grpo_tui.policy.straight import FAMILIES, Rotary
 
 
 @dataclass(frozen=True, slots=True)
-class _Layer:
+class Layer:
     """One layer's products and norms."""
 
     before_attention: RmsNorm
@@ -46,17 +46,12 @@ class Straight:
         Raises:
             ValueError: the model is not of the kind that this decodes.
         """
-        config = twin.model.config
-        if config.model_type not in FAMILIES:
-            raise ValueError(f"{config.model_type} is decoded by its own modules")
-        if getattr(config, "hidden_act", "silu") != "silu":
-            raise ValueError(f"an activation {config.hidden_act}")
-        body = twin.model.model
+        config, body = twin.model.config, twin.model.model
+        self._layers = layers_of(twin)
         self._embed: nn.Embedding = body.embed_tokens
         self._rotary: Any = body.rotary_emb
         self._heads: int = config.num_attention_heads
         self._shared: int = config.num_key_value_heads
-        self._layers = [_layer(twin, number, layer) for number, layer in enumerate(body.layers)]
         self._size = self._layers[0].qkv.layers[0].out_features // self._heads
         self._last = _norm(body.norm)
         self.turns_keys = _turns_keys(body.embed_tokens.weight)
@@ -90,7 +85,7 @@ class Straight:
 
     def _attend(
         self,
-        layer: _Layer,
+        layer: Layer,
         x_B_D: Tensor,
         rotary: Rotary,
         bar: Tensor | None,
@@ -144,7 +139,21 @@ def _attended(
     return found.view(query_B_K_M_D.shape)
 
 
-def _layer(twin: Twin, number: int, layer: Any) -> _Layer:
+def layers_of(twin: Twin) -> list[Layer]:
+    """The parts of every layer.
+
+    Raises:
+        ValueError: the model is not of the kind that this module knows.
+    """
+    config = twin.model.config
+    if config.model_type not in FAMILIES:
+        raise ValueError(f"{config.model_type} is decoded by its own modules")
+    if getattr(config, "hidden_act", "silu") != "silu":
+        raise ValueError(f"an activation {config.hidden_act}")
+    return [_layer(twin, number, layer) for number, layer in enumerate(twin.model.model.layers)]
+
+
+def _layer(twin: Twin, number: int, layer: Any) -> Layer:
     at, attention = f"model.layers.{number}", layer.self_attn
     norms = (getattr(attention, "q_norm", None), getattr(attention, "k_norm", None))
     if getattr(attention, "sliding_window", None) is not None:
@@ -153,7 +162,7 @@ def _layer(twin: Twin, number: int, layer: Any) -> _Layer:
         raise ValueError("a norm of queries or keys alone")
     gate_up = _joined(twin, f"{at}.mlp", "gate_proj", "up_proj")
     gate_up.part_ways()
-    return _Layer(
+    return Layer(
         before_attention=_norm(layer.input_layernorm),
         qkv=_joined(twin, f"{at}.self_attn", "q_proj", "k_proj", "v_proj"),
         query_norm=None if norms[0] is None else _norm(norms[0]),

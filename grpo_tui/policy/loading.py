@@ -218,6 +218,9 @@ def _load_base(
         base = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **extra)
     except Exception as error:
         raise _load_error(config.source, error) from error
+    if device.type == "cuda":
+        # cuDNN builds a plan for every new shape, tenths of a second each, and no two updates have the same. For the process.
+        torch.backends.cuda.enable_cudnn_sdp(False)
     return base.to(device).requires_grad_(False)
 
 

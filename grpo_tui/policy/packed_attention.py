@@ -62,7 +62,9 @@ def attending(packed: Packed, dtype: torch.dtype) -> Attending:
     num_rows, width = packed.ids_R_W.shape
     device = packed.ids_Q_P.device
     causal = torch.ones(prompt_length, prompt_length, dtype=torch.bool, device=device).tril()
+    # A padded position looks at itself: what a fused kernel makes of a softmax over nothing is its own affair.
     of_prompts = causal & packed.mask_Q_P[:, None, :]
+    of_prompts = of_prompts | torch.eye(prompt_length, dtype=torch.bool, device=device)
     longest = max(prompt_length * prompt_length, width * (prompt_length + width))
     is_short = device.type == "cpu" and longest <= SHORT
     start = num_prompts * prompt_length

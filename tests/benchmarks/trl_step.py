@@ -1,8 +1,9 @@
 """A GRPO step against TRL's: the same model, prompts, tokens and settings, one after the other in one run.
 
-    python -m tests.benchmarks.trl_step --model SmolLM2-135M-Instruct.Q4_1.gguf [--dtype bf16] [--steps 4] [--in-turns]
+    python -m tests.benchmarks.trl_step --model SmolLM2-135M-Instruct.Q4_1.gguf [--dtype bf16] [--steps 4] [--prompts 2] [--in-turns]
 
-Each side is a process of its own, so that peak memory is its own. ``--in-turns``: both are loaded, and while one takes a step,
+Both run on the GPU where there is one. Each side is a process of its own, so that peak memory (on a GPU the device's, else the
+process's) is its own. Sampled tokens a second are those of TRL's generation with transformers, and of our phase of sampling. ``--in-turns``: both are loaded, and while one takes a step,
 the other waits; a machine that is slower at times is so for both, but neither finds its memory as it left it. Needs ``trl``
 (the extra ``bench``). The first step of each is warm-up and is left out; what is told is the median of the others.
 """
@@ -23,6 +24,12 @@ from typing import Any
 PROMPTS = [
     "A baker fills 7 trays with 12 rolls each and sells 59 of the rolls. How many rolls are left?",
     "A train covers 45 miles in each of the first 3 hours and 60 miles in the fourth. How far does it go in all?",
+    "Nora reads 24 pages a day from Monday to Friday and 40 a day at the weekend. How many pages does she read in a week?",
+    "A tank holds 300 litres and loses 18 litres an hour. How much is left in it after 7 hours?",
+    "Tickets cost 8 dollars, for children half of that. What do 3 grown-ups and 5 children pay together?",
+    "A rope of 96 metres is cut into 4 equal parts, and each of these into 3. How long is one piece in the end?",
+    "Omar has 5 times as many stamps as Lea, who has 36. He gives a third of his away. How many has he then?",
+    "A shop sells 140 pens in a week: a quarter on Monday, 45 on Tuesday, the rest later. How many are sold later?",
 ]
 GROUP, TOKENS, RANK, BETA = 8, 128, 16, 0.04
 
@@ -33,15 +40,17 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--dtype", default="bf16", choices=("bf16", "fp32"))
     parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument(
+        "--prompts", type=int, default=2, choices=range(1, len(PROMPTS) + 1), help="of a step"
+    )
     parser.add_argument("--child", choices=("ours", "trl"), help="one side only")
     parser.add_argument("--waits", action="store_true", help="of one side: wait for a line before each step")
     parser.add_argument("--in-turns", action="store_true", help="step by step instead of one after the other")
     arguments = parser.parse_args()
     if arguments.child:
         run = ours if arguments.child == "ours" else trl
-        seconds, num_tokens = run(arguments, _wait if arguments.waits else lambda: None)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({"seconds": seconds, "tokens": num_tokens, "peak": peak}), flush=True)
+        found = run(arguments, _wait if arguments.waits else lambda: None)
+        print(json.dumps(found | {"peak": _peak_bytes()}), flush=True)
         return
     names = ("ours", "trl")
     if arguments.in_turns:
@@ -49,20 +58,36 @@ def main() -> None:
     else:
         told = [Side(name, arguments).end() for name in names]
     found = dict(zip(names, told, strict=True))
-    print(f"{'':8}{'s/step':>8}{'tokens/step':>13}{'peak GB':>9}")
+    print(f"{'':8}{'s/step':>8}{'tokens/step':>13}{'sampled tok/s':>15}{'peak GB':>9}")
     for side, row in found.items():
         print(
-            f"{side:8}{_median(row):8.1f}{statistics.median(row['tokens'][1:]):13.0f}{row['peak'] / 1e9:9.2f}"
+            f"{side:8}{_median(row, 'seconds'):8.2f}{_median(row, 'tokens'):13.0f}{_speed(row):15,.0f}"
+            f"{row['peak'] / 1e9:9.2f}"
         )
-    ratio, memory = (
-        _median(found["trl"]) / _median(found["ours"]),
-        found["ours"]["peak"] / found["trl"]["peak"],
+    mine, theirs = found["ours"], found["trl"]
+    print(
+        f"steps per second: {_median(theirs, 'seconds') / _median(mine, 'seconds'):.2f} x TRL; sampled tokens per second: "
+        f"{_speed(mine) / _speed(theirs):.2f} x; peak memory: {mine['peak'] / theirs['peak']:.2f} of TRL's"
     )
-    print(f"steps per second: {ratio:.2f} x TRL; peak memory: {memory:.2f} of TRL's")
 
 
-def _median(row: dict[str, Any]) -> float:
-    return float(statistics.median(row["seconds"][1:]))
+def _median(row: dict[str, Any], what: str) -> float:
+    return float(statistics.median(row[what][1:]))
+
+
+def _speed(row: dict[str, Any]) -> float:
+    """Sampled tokens a second."""
+    pairs = zip(row["tokens"][1:], row["sampling"][1:], strict=True)
+    return float(statistics.median(tokens / seconds for tokens, seconds in pairs))
+
+
+def _peak_bytes() -> int:
+    """Most memory this process has held: of the device where there is one, for there the model lies."""
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 READY = "ready for a step"
@@ -97,6 +122,7 @@ class Side:
             arguments.model,
         ]
         command += ["--dtype", arguments.dtype, "--steps", str(arguments.steps)]
+        command += ["--prompts", str(arguments.prompts)]
         command += ["--waits"] if arguments.in_turns else []
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._last = ""
@@ -132,15 +158,15 @@ class Side:
             self._last = line
 
 
-def ours(arguments: argparse.Namespace, wait: Callable[[], None]) -> tuple[list[float], list[int]]:
-    """Seconds and completion tokens of each step of grpo-tui."""
+def ours(arguments: argparse.Namespace, wait: Callable[[], None]) -> dict[str, list[Any]]:
+    """Seconds, completion tokens and seconds of sampling of each step of grpo-tui."""
     import tempfile
 
     from grpo_tui import Trainer, load_config
 
     with tempfile.TemporaryDirectory() as folder:
         problems = Path(folder) / "problems.jsonl"
-        rows = [{"prompt": prompt, "answer": str(i)} for i, prompt in enumerate(PROMPTS)]
+        rows = [{"prompt": prompt, "answer": str(i)} for i, prompt in enumerate(PROMPTS[: arguments.prompts])]
         problems.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         config = load_config(
             preset="tiny",
@@ -150,7 +176,7 @@ def ours(arguments: argparse.Namespace, wait: Callable[[], None]) -> tuple[list[
                 f"data.source={problems}",
                 "data.eval_fraction=0",
                 "eval.every=0",
-                "sampling.prompts_per_step=2",
+                f"sampling.prompts_per_step={arguments.prompts}",
                 f"sampling.group_size={GROUP}",
                 f"sampling.max_completion_tokens={TOKENS}",
                 f"model.lora_rank={RANK}",
@@ -162,22 +188,24 @@ def ours(arguments: argparse.Namespace, wait: Callable[[], None]) -> tuple[list[
             ],
         )
         trainer = Trainer.load(config)
-        seconds, tokens, steps = [], [], trainer.steps(arguments.steps)
+        found: dict[str, list[Any]] = {"seconds": [], "tokens": [], "sampling": []}
+        steps = trainer.steps(arguments.steps)
         for _ in range(arguments.steps):
             wait()
             started = time.perf_counter()
             metrics = next(steps)
-            seconds.append(time.perf_counter() - started)
-            tokens.append(metrics.num_completion_tokens)
+            found["seconds"].append(time.perf_counter() - started)
+            found["tokens"].append(metrics.num_completion_tokens)
+            found["sampling"].append(metrics.seconds_by_phase["sample"])
             phases = {
-                name: round(value, 1) for name, value in metrics.seconds_by_phase.items() if value > 0.05
+                name: round(value, 2) for name, value in metrics.seconds_by_phase.items() if value > 0.005
             }
-            sys.stderr.write(f"ours: {seconds[-1]:.1f} s {phases}\n")
+            sys.stderr.write(f"ours: {found['seconds'][-1]:.2f} s {phases}\n")
         trainer.close()
-    return seconds, tokens
+    return found
 
 
-def trl(arguments: argparse.Namespace, wait: Callable[[], None]) -> tuple[list[float], list[int]]:
+def trl(arguments: argparse.Namespace, wait: Callable[[], None]) -> dict[str, list[Any]]:
     """The same of TRL's GRPOTrainer with transformers' generate."""
     import torch
     from datasets import Dataset
@@ -192,11 +220,10 @@ def trl(arguments: argparse.Namespace, wait: Callable[[], None]) -> tuple[list[f
     model = AutoModelForCausalLM.from_pretrained(
         str(path.parent), gguf_file=path.name, dtype=dtype, quantization_config=packed
     )
-    seconds: list[float] = []
-    tokens: list[int] = []
+    found: dict[str, list[Any]] = {"seconds": [], "tokens": [], "sampling": []}
 
     def length(completions: list[Any], completion_ids: list[list[int]], **_: Any) -> list[float]:
-        tokens.append(sum(len(ids) for ids in completion_ids))
+        found["tokens"].append(sum(len(ids) for ids in completion_ids))
         return [-len(ids) / TOKENS for ids in completion_ids]
 
     class Clock(TrainerCallback):  # type: ignore[misc,unused-ignore]
@@ -205,22 +232,32 @@ def trl(arguments: argparse.Namespace, wait: Callable[[], None]) -> tuple[list[f
             self.started = time.perf_counter()
 
         def on_step_end(self, *_args: Any, **_kwargs: Any) -> None:
-            seconds.append(time.perf_counter() - self.started)
-            sys.stderr.write(f"trl: {seconds[-1]:.1f} s\n")
+            found["seconds"].append(time.perf_counter() - self.started)
+            sys.stderr.write(
+                f"trl: {found['seconds'][-1]:.2f} s, of it {found['sampling'][-1]:.2f} sampling\n"
+            )
 
-    trainer = GRPOTrainer(
+    class Timed(GRPOTrainer):  # type: ignore[misc,unused-ignore]
+        def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
+            started = time.perf_counter()
+            drawn = super()._generate_single_turn(*args, **kwargs)  # gives lists: nothing is left in flight
+            found["sampling"].append(time.perf_counter() - started)
+            return drawn
+
+    trainer = Timed(
         model=model,
         reward_funcs=length,
         processing_class=tokenizer,
         train_dataset=Dataset.from_list(
-            [{"prompt": [{"role": "user", "content": prompt}]} for prompt in PROMPTS] * arguments.steps
+            [{"prompt": [{"role": "user", "content": prompt}]} for prompt in PROMPTS[: arguments.prompts]]
+            * arguments.steps
         ),
         peft_config=LoraConfig(
             r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM"
         ),
         args=GRPOConfig(
             output_dir="/tmp/trl_step",
-            per_device_train_batch_size=2 * GROUP,
+            per_device_train_batch_size=arguments.prompts * GROUP,
             num_generations=GROUP,
             max_completion_length=TOKENS,
             beta=BETA,
@@ -238,7 +275,7 @@ def trl(arguments: argparse.Namespace, wait: Callable[[], None]) -> tuple[list[f
         callbacks=[Clock()],
     )
     trainer.train()
-    return seconds, tokens
+    return found
 
 
 if __name__ == "__main__":

@@ -6,14 +6,16 @@ import math
 import types
 import typing
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis.extra import numpy as hnp
+from typing_extensions import TypeAliasType
 
 from grpo_tui.events import codec
 from grpo_tui.events.commands import Request
@@ -238,3 +240,24 @@ def test_unsupported_annotations_fail_loudly() -> None:
 
     with pytest.raises(TypeError, match="complex"):
         codec.encode_record(Odd(1j))
+
+
+Element = TypeVar("Element", bound=np.generic)
+Aliased = TypeAliasType(
+    "Aliased", np.ndarray[tuple[Any, ...], np.dtype[Element]], type_params=(Element,)
+)  # as NumPy's NDArray is from 2.5 on
+
+
+@dataclass(frozen=True)
+class _Aliased:
+    array: Aliased[np.int32]
+    maybe: Aliased[np.float32] | None = None
+
+
+def test_arrays_behind_a_type_alias() -> None:
+    """Seen to fail with: the alias taken for a class of its own."""
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    record = _Aliased(np.arange(3, dtype=np.int32))
+    data = codec._encoder(_Aliased)(record, arrays, "")
+    assert data == {"array": "array"}
+    assert codec._decoder(_Aliased)(data, arrays).array.tolist() == [0, 1, 2]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from grpo_tui.generation.captured import Captured
+from grpo_tui.generation.captured import Captured, Fixed
 from grpo_tui.generation.fast import FastSampler, make_sampler
 from grpo_tui.generation.trusted import TrustedSampler
 from grpo_tui.generation.types import SamplingSettings
 from tests.generation.test_fast import KINDS, REQUESTS, expect_equal
-from tests.policy.models import PEFT_NOISE, tiny_policy
+from tests.generation.test_refilling import ENDS
+from tests.generation.test_refilling import REQUESTS as MANY
+from tests.policy.models import PEFT_NOISE, on_cuda, tiny_policy
 
 pytestmark = pytest.mark.filterwarnings(PEFT_NOISE)
 
@@ -47,6 +49,14 @@ def test_nothing_is_kept_after_sampling() -> None:
     assert sampler._decode._bound is None
 
 
+def test_what_is_recorded_over_fixed_addresses_may_change_shape() -> None:
+    """Seen to fail with: the old inputs kept for another number of rows."""
+    work = Fixed(lambda a, b: (a + b, a * b))
+    for size in (3, 3, 5, 2):
+        a, b = torch.arange(size), torch.ones(size, dtype=torch.long)
+        assert [t.tolist() for t in work(a, b)] == [(a + b).tolist(), a.tolist()]
+
+
 def test_on_a_cpu_nothing_is_captured() -> None:
     assert not isinstance(FastSampler(tiny_policy())._decode, Captured)
 
@@ -71,12 +81,77 @@ def test_where_capturing_fails_it_goes_kernel_by_kernel_and_says_so(monkeypatch:
     assert "cannot be captured as a CUDA graph (operation not permitted" in said[0]
 
 
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_the_graph_draws_the_same() -> None:
-    policy = tiny_policy()
-    policy.model.to("cuda")
-    policy.device = torch.device("cuda")
+@on_a_gpu
+@pytest.mark.parametrize("settings", KINDS, ids=["plain", "greedy", "filtered"])
+@pytest.mark.parametrize("architecture", ["llama", "llama_biased", "qwen3", "gpt2"])
+def test_the_graph_draws_the_same(architecture: str, settings: SamplingSettings) -> None:
+    policy = on_cuda(tiny_policy(architecture))
     policy.eos_ids = (1, 2, 3, 4)
-    slow = TrustedSampler(policy).sample(REQUESTS, KINDS[0], lambda _tick: None)
-    expect_equal(slow, FastSampler(policy).sample(REQUESTS, KINDS[0], lambda _tick: None))
+    slow = TrustedSampler(policy).sample(REQUESTS, settings, lambda _tick: None)
+    expect_equal(slow, FastSampler(policy).sample(REQUESTS, settings, lambda _tick: None))
+
+
+@pytest.mark.gpu
+@on_a_gpu
+@pytest.mark.parametrize("max_rows", [7, 16])
+def test_refilled_under_a_graph_it_draws_the_same(max_rows: int) -> None:
+    """The cache is trimmed, shifted and grows while graphs hold its address."""
+    policy = on_cuda(tiny_policy())
+    policy.eos_ids = ENDS
+    expected = TrustedSampler(policy).sample(MANY, KINDS[0], lambda _tick: None)
+    sampler = FastSampler(policy, max_rows=max_rows)
+    assert sampler.captures
+    expect_equal(expected, sampler.sample(MANY, KINDS[0], lambda _tick: None))
+
+
+@pytest.mark.gpu
+@on_a_gpu
+def test_where_the_devices_memory_runs_out_fewer_rows_are_drawn_at_once() -> None:
+    policy = on_cuda(tiny_policy())
+    expected = FastSampler(policy).sample(MANY, KINDS[0], lambda _tick: None)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    FastSampler(policy).sample(MANY, KINDS[0], lambda _tick: None)
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    try:
+        torch.cuda.set_per_process_memory_fraction(0.7 * torch.cuda.max_memory_reserved() / total)
+        found = FastSampler(policy).sample(MANY, KINDS[0], lambda _tick: None)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    expect_equal(expected, found)
+
+
+@pytest.mark.gpu
+@on_a_gpu
+@pytest.mark.parametrize("fuses", [True, False])
+@pytest.mark.parametrize("architecture", ["llama_wide", "qwen3_wide"])
+def test_in_bf16_its_distributions_are_the_models(architecture: str, fuses: bool) -> None:
+    policy = on_cuda(tiny_policy(architecture, scale=0.1))
+    policy.model.get_base_model().to(torch.bfloat16)
+    sampler = FastSampler(policy, fuses=fuses)
+    assert sampler.fuses is fuses
+    assert sampler.deviation() < 0.05
+
+
+@pytest.mark.gpu
+@on_a_gpu
+@pytest.mark.parametrize("folds", [True, False])
+@pytest.mark.parametrize("max_rows", [7, 90])
+@pytest.mark.parametrize("architecture", ["llama_wide", "llama_biased_wide", "qwen3_wide"])
+def test_tritons_kernels_draw_the_same(
+    architecture: str, max_rows: int, folds: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not folds:
+        monkeypatch.setattr("grpo_tui.generation.folded.FOLDED_PARAMETERS", 0)
+    policy = on_cuda(tiny_policy(architecture))
+    policy.eos_ids = ENDS
+    sampler = FastSampler(policy, max_rows=max_rows)
+    assert sampler.fuses
+    assert sampler.deviation() < 1e-4
+    expected = TrustedSampler(policy).sample(MANY, KINDS[0], lambda _tick: None)
+    expect_equal(expected, sampler.sample(MANY, KINDS[0], lambda _tick: None))

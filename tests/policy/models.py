@@ -30,8 +30,12 @@ class StubTokenizer:
     pad_token_id: int | None = PAD
 
 
+WIDE = {"hidden_size": 96, "head_dim": 32, "intermediate_size": 80}
+"""Shapes that a GPU's kernels take: heads of at least 32 numbers, and sizes that fill no whole number of blocks."""
+
+
 def config_of(name: str) -> Any:
-    """A two-layer configuration of an architecture; windows are shorter than the tests' sequences."""
+    """A two-layer configuration of an architecture; windows are shorter than the tests' sequences; ``_wide`` for :data:`WIDE`."""
     import transformers
 
     common: dict[str, Any] = {
@@ -73,7 +77,10 @@ def config_of(name: str) -> Any:
         "bloom": ("BloomConfig", bloom),
         "smollm3": ("SmolLM3Config", grouped),
     }
-    class_name, settings = makers[name]
+    wide = name.removesuffix("_wide")
+    class_name, settings = makers[wide]
+    if wide != name:
+        settings = {**settings, **WIDE}
     return getattr(transformers, class_name)(**settings)
 
 
@@ -130,6 +137,13 @@ def tiny_policy(
         torch.manual_seed(1)
         for parameter in policy.trainable_parameters().values():
             parameter.data.normal_(0, adapter_noise)
+    return policy
+
+
+def on_cuda(policy: Policy) -> Policy:
+    """The same policy, moved to the GPU."""
+    policy.model.to("cuda")
+    policy.device = torch.device("cuda")
     return policy
 
 

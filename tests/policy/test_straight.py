@@ -17,7 +17,7 @@ from grpo_tui.policy.loading import _add_adapter, make_lean
 from grpo_tui.policy.packing import SharedPrompts, packed
 from grpo_tui.policy.policy import Policy, TokenBatch
 from grpo_tui.policy.straight import FAMILIES, StraightStates, _Product
-from tests.policy.models import PEFT_NOISE, StubTokenizer, base_model, config_of, tiny_policy
+from tests.policy.models import PEFT_NOISE, StubTokenizer, base_model, config_of, on_cuda, tiny_policy
 
 pytestmark = pytest.mark.filterwarnings(PEFT_NOISE)
 
@@ -43,7 +43,7 @@ def batch(lengths: tuple[int, ...] = LENGTHS) -> TokenBatch:
 
 def numbers(policy: Policy, made: TokenBatch) -> tuple[Tensor, dict[str, Tensor]]:
     logprobs, _ = policy.logprobs(made, 0.7)
-    weights = torch.linspace(-1.0, 1.0, logprobs.numel()).view(logprobs.shape)
+    weights = torch.linspace(-1.0, 1.0, logprobs.numel()).view(logprobs.shape).to(logprobs)
     (logprobs * weights * made.completion_mask_B_T).sum().backward()  # type: ignore[no-untyped-call,unused-ignore]
     gradients = {}
     for name, parameter in policy.trainable_parameters().items():
@@ -73,14 +73,44 @@ def assert_alike(policy: Policy, made: TokenBatch) -> None:
         assert (gradient - expected_gradients[name]).norm() < 5e-5 * norm, name
 
 
-def lean_policy(architecture: str) -> Policy:
-    policy = tiny_policy(architecture)
+def lean_policy(architecture: str, *, cuda: bool = False) -> Policy:
+    policy = on_cuda(tiny_policy(architecture)) if cuda else tiny_policy(architecture)
     torch.manual_seed(2)
     for name, parameter in policy.model.named_parameters():
         if "norm" in name:
             parameter.data.uniform_(0.5, 1.5)
     make_lean(policy, "lean")
     return policy
+
+
+def moved(made: TokenBatch, device: str) -> TokenBatch:
+    assert made.shared is not None
+    return TokenBatch(
+        prompt_ids_B_P=made.prompt_ids_B_P.to(device),
+        prompt_mask_B_P=made.prompt_mask_B_P.to(device),
+        completion_ids_B_T=made.completion_ids_B_T.to(device),
+        completion_mask_B_T=made.completion_mask_B_T.to(device),
+        shared=SharedPrompts(
+            ids_Q_P=made.shared.ids_Q_P.to(device),
+            mask_Q_P=made.shared.mask_Q_P.to(device),
+            prompt_of_B=made.shared.prompt_of_B.to(device),
+        ),
+    )
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("recomputes", [False, True])
+@pytest.mark.parametrize("architecture", ["llama", "llama_biased", "qwen3"])
+def test_on_cuda_it_gives_what_the_modules_give_on_the_cpu(architecture: str, recomputes: bool) -> None:
+    expected, expected_gradients = by_modules(lean_policy(architecture), batch())
+    policy = lean_policy(architecture, cuda=True)
+    with checkpointed(policy, on=recomputes):
+        logprobs, gradients = numbers(policy, moved(batch(), "cuda"))
+    torch.testing.assert_close(logprobs.cpu(), expected, rtol=0, atol=1e-4)
+    for name, gradient in gradients.items():
+        norm = expected_gradients[name].norm()
+        assert (gradient.cpu() - expected_gradients[name]).norm() < 2e-4 * norm, name
 
 
 @pytest.mark.parametrize("architecture", ["llama", "llama_biased", "mistral", "qwen2", "qwen3"])

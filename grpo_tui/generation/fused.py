@@ -1,0 +1,187 @@
+"""One decoded position in a handful of Triton kernels a layer, for graphs over fixed addresses on CUDA.
+
+The same families as :mod:`grpo_tui.generation.straight`, whose place it takes under
+:class:`~grpo_tui.generation.captured.Captured` where Triton is there and the model's shapes suit its kernels
+(:mod:`grpo_tui.generation.kernels`); :meth:`FastSampler.deviation` holds it against the model like any other.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from grpo_tui.generation.folded import Twin
+from grpo_tui.generation.products import Joined
+from grpo_tui.generation.straight import Layer, layers_of
+from grpo_tui.policy.norm import RmsNorm
+
+BLOCK = 64
+"""Inputs, and columns of the cache, that a program takes at a time."""
+OUTPUTS = 32
+"""Outputs of one program."""
+LEAST_ROWS = 16
+"""Rows of one program at least: what matrix instructions take."""
+MOST_ROWS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    """One joined product as the kernels take it."""
+
+    whole_O_IR: Tensor
+    a_R_I: Tensor | None
+    bias_O: Tensor | None
+    rank: int
+
+    @property
+    def ranks(self) -> int:
+        """Ranks of one adapter as a matrix instruction takes them."""
+        return max(16, 1 << (self.rank - 1).bit_length()) if self.rank else 16
+
+    def a(self) -> tuple[Tensor, int]:
+        """A and its stride; anything where there is none."""
+        if self.a_R_I is None:
+            return self.whole_O_IR, 0
+        return self.a_R_I, self.a_R_I.stride(0)
+
+    def bias(self) -> Tensor:
+        """The bias; anything where there is none."""
+        return self.whole_O_IR if self.bias_O is None else self.bias_O
+
+
+class Fused:
+    """Decodes through a twin's joined products, in five kernels a layer."""
+
+    def __init__(self, twin: Twin) -> None:
+        """Find the parts.
+
+        Raises:
+            ValueError: the model is not of the kind that this decodes.
+            ImportError: there is no Triton.
+        """
+        from grpo_tui.generation import kernels
+
+        self._kernels: Any = kernels
+        config, body = twin.model.config, twin.model.model
+        self._layers = layers_of(twin)
+        self._embed: nn.Embedding = body.embed_tokens
+        self._rotary: Any = body.rotary_emb
+        self._last = RmsNorm(body.norm.weight, float(body.norm.variance_epsilon))
+        self._head: Any = twin.model.get_output_embeddings() or twin.model.lm_head
+        self._heads: int = config.num_attention_heads
+        self._shared: int = config.num_key_value_heads
+        self._hidden: int = config.hidden_size
+        self._inner: int = config.intermediate_size
+        self._size = self._layers[0].qkv.layers[0].out_features // self._heads
+        weight = self._embed.weight
+        if self._size not in (32, 64, 128, 256):
+            raise ValueError(f"heads of {self._size} numbers")
+        if weight.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+            raise ValueError(f"weights in {weight.dtype}")
+        for layer in self._layers:
+            for joined in (layer.qkv, layer.out, layer.gate_up, layer.down):
+                joined.common_rank()
+        self._precision = "ieee" if weight.dtype is torch.float32 else "tf32"
+        self._processors = 1
+        if weight.device.type == "cuda":
+            self._processors = torch.cuda.get_device_properties(weight.device).multi_processor_count
+
+    def __call__(self, tokens_B: Tensor, positions_B: Tensor, looks: Tensor, cache: Any) -> Tensor:
+        """Feed one token a row; logits of the next, ``B_V``. Arguments as :class:`Captured` gives them.
+
+        Args:
+            tokens_B: tokens drawn last.
+            positions_B: their positions.
+            looks: boolean ``B_1_1_S``, True where a row may look, the new position included; S is all room.
+            cache: layers with ``keys`` and ``values``, each ``B_K_S_D``, and ``slot_1``, where the new position is written.
+        """
+        x = self._embed(tokens_B)
+        cos, sin = (t.reshape(-1, self._size).contiguous() for t in self._rotary(x, positions_B.unsqueeze(1)))
+        queries = x.new_empty(len(x), self._heads, self._size)
+        attended = torch.empty_like(queries)
+        inner = x.new_empty(len(x), self._inner)
+        spare = torch.empty_like(x)
+        for layer, slab in zip(self._layers, cache.layers, strict=True):
+            self._qkv(layer, x, cos, sin, slab, queries)
+            self._attention(layer, queries, slab, looks, attended)
+            self._residual(layer.out, attended.flatten(1), x, spare)
+            self._gated(layer, spare, inner)
+            self._residual(layer.down, inner, spare, x)
+        logits: Tensor = self._head(self._last(x))
+        return logits
+
+    def _qkv(self, layer: Layer, x: Tensor, cos: Tensor, sin: Tensor, slab: Any, queries: Tensor) -> None:
+        weights, norms = _weights(layer.qkv), (layer.query_norm, layer.key_norm)
+        a, a_stride = weights.a()
+        num_heads = self._heads + 2 * self._shared
+        rows = self._rows(len(x), num_heads)
+        head_norms = [layer.before_attention.weight if norm is None else norm.weight for norm in norms]
+        self._kernels.qkv_kernel[(num_heads, -(-len(x) // rows))](
+            x, layer.before_attention.weight, weights.whole_O_IR, a, weights.bias(), cos, sin, *head_norms, slab.slot_1,
+            queries, slab.keys, slab.values,
+            len(x), x.stride(0), weights.whole_O_IR.stride(0), a_stride, slab.keys.stride(0), slab.keys.stride(1),
+            layer.before_attention.eps, 0.0 if norms[0] is None else norms[0].eps,
+            I=self._hidden, H=self._heads, K=self._shared, HALF=self._size // 2, R=weights.rank, RANKS=weights.ranks,
+            HAS_BIAS=weights.bias_O is not None, HAS_HEAD_NORMS=norms[0] is not None, ROWS=rows, BLOCK=BLOCK,
+            PRECISION=self._precision,
+        )  # fmt: skip
+
+    def _attention(self, layer: Layer, queries: Tensor, slab: Any, looks: Tensor, attended: Tensor) -> None:
+        group = self._heads // self._shared
+        self._kernels.attention_kernel[(len(queries), self._shared)](
+            queries, slab.keys, slab.values, looks.view(torch.uint8), slab.slot_1, attended,
+            slab.keys.stride(0), slab.keys.stride(1), looks.stride(0), layer.scaling,
+            GROUP=group, QUERIES=max(16, 1 << (group - 1).bit_length()), K=self._shared, D=self._size, BLOCK=BLOCK,
+            PRECISION=self._precision,
+        )  # fmt: skip
+
+    def _residual(self, joined: Joined, x: Tensor, residual: Tensor, out: Tensor) -> None:
+        weights = _weights(joined)
+        a, a_stride = weights.a()
+        num_blocks = -(-self._hidden // OUTPUTS)
+        rows = self._rows(len(x), num_blocks)
+        self._kernels.residual_kernel[(num_blocks, -(-len(x) // rows))](
+            x, weights.whole_O_IR, a, weights.bias(), residual, out,
+            len(x), x.stride(0), weights.whole_O_IR.stride(0), a_stride,
+            I=x.shape[1], O=self._hidden, R=weights.rank, RANKS=weights.ranks, HAS_BIAS=weights.bias_O is not None,
+            ROWS=rows, OUTPUTS=OUTPUTS, BLOCK=BLOCK, PRECISION=self._precision,
+        )  # fmt: skip
+
+    def _gated(self, layer: Layer, x: Tensor, out: Tensor) -> None:
+        weights = _weights(layer.gate_up)
+        a, a_stride = weights.a()
+        num_blocks = -(-self._inner // OUTPUTS)
+        rows = self._rows(len(x), num_blocks)
+        self._kernels.gated_kernel[(num_blocks, -(-len(x) // rows))](
+            x, layer.before_mlp.weight, weights.whole_O_IR, a, weights.bias(), out,
+            len(x), x.stride(0), weights.whole_O_IR.stride(0), a_stride, layer.before_mlp.eps,
+            I=self._hidden, F=self._inner, R=weights.rank, RANKS=weights.ranks, HAS_BIAS=weights.bias_O is not None,
+            ROWS=rows, OUTPUTS=OUTPUTS, BLOCK=BLOCK, PRECISION=self._precision,
+        )  # fmt: skip
+
+    def _rows(self, num_rows: int, num_blocks: int) -> int:
+        """Rows of one program: more, each weight read fewer times; fewer, more programs at once."""
+        rows = LEAST_ROWS
+        while rows < min(num_rows, MOST_ROWS) and num_blocks * -(-num_rows // (2 * rows)) >= self._processors:
+            rows *= 2
+        return rows
+
+
+def _weights(joined: Joined) -> _Weights:
+    whole, adapter, bias = joined.laid_out()
+    return _Weights(whole, adapter, bias, joined.common_rank() if adapter is not None else 0)
+
+
+def can_fuse() -> bool:
+    """Whether Triton is there, and may be used: ``GRPO_TUI_NO_TRITON`` says no."""
+    if os.environ.get("GRPO_TUI_NO_TRITON"):
+        return False
+    try:
+        import triton  # noqa: F401
+    except ImportError:
+        return False
+    return True

@@ -1,0 +1,36 @@
+"""How far Triton's kernels, interpreted, are from the model: ``TRITON_INTERPRET=1 python -m tests.generation.interpreted``."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from typing import Any
+
+import numpy as np
+
+from grpo_tui.generation import folded
+from grpo_tui.generation.fast import FastSampler
+from tests.policy.models import tiny_policy
+
+
+class _Int(int):
+    """``int`` that takes the interpreter's scalars, arrays of one number, which NumPy's ``__int__`` refuses from 2.4 on."""
+
+    def __new__(cls, value: Any = 0) -> Any:
+        return builtins.int(value.item() if isinstance(value, np.ndarray) else value)
+
+
+def main(architecture: str, folds: str) -> None:
+    """Print the largest total variation between the distributions."""
+    import triton.runtime.interpreter
+
+    triton.runtime.interpreter.int = _Int
+    folded.can_pack = lambda _dtype: False  # type: ignore[assignment]
+    folded.FOLDED_PARAMETERS = 0 if folds == "beside" else folded.FOLDED_PARAMETERS
+    sampler = FastSampler(tiny_policy(architecture), captures=True, fuses=True)
+    assert sampler.fuses
+    print(sampler.deviation())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
