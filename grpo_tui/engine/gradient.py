@@ -282,10 +282,12 @@ def gradient_of(parameter: torch.nn.Parameter) -> Tensor:
 
 def module_norms(parameters: Mapping[str, torch.nn.Parameter]) -> dict[str, float]:
     """Gradient norm of each adapted module, its two LoRA matrices together."""
-    squares: dict[str, Tensor] = {}
-    for name, parameter in parameters.items():
-        module = name.partition(".lora_")[0].removeprefix("base_model.model.").removeprefix("model.")
-        square = gradient_of(parameter).float().square().sum()
-        squares[module] = squares.get(module, torch.zeros_like(square)) + square
-    norms = torch.stack(list(squares.values())).sqrt().tolist()
-    return {module: float(f"{norm:.6g}") for module, norm in zip(squares, norms, strict=True)}
+    modules = [
+        name.partition(".lora_")[0].removeprefix("base_model.model.").removeprefix("model.")
+        for name in parameters
+    ]
+    norms = torch.stack(torch._foreach_norm([gradient_of(p).float() for p in parameters.values()]))
+    squares: dict[str, float] = {}
+    for module, norm in zip(modules, norms.tolist(), strict=True):
+        squares[module] = squares.get(module, 0.0) + norm * norm
+    return {module: float(f"{square**0.5:.6g}") for module, square in squares.items()}

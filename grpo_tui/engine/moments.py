@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from grpo_tui.policy.many import copied
 
 
 def moments(parameters: Mapping[str, torch.nn.Parameter], optimizer: torch.optim.AdamW) -> dict[str, Tensor]:
@@ -15,6 +19,17 @@ def moments(parameters: Mapping[str, torch.nn.Parameter], optimizer: torch.optim
         for name, parameter in parameters.items()
         for key, value in optimizer.state.get(parameter, {}).items()
     }
+
+
+def copied_state(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of an optimiser's ``state_dict``. A deep copy would take each of its thousand tensors alone."""
+    found = state_dict["state"]
+    entries = [(index, key) for index, entry in found.items() for key in entry]
+    copies = copied([torch.as_tensor(found[index][key]) for index, key in entries])
+    state: dict[Any, dict[str, Tensor]] = {index: {} for index in found}
+    for (index, key), value in zip(entries, copies, strict=True):
+        state[index][key] = value
+    return {"state": state, "param_groups": copy.deepcopy(state_dict["param_groups"])}
 
 
 def load_moments(

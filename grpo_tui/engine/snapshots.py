@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from grpo_tui.engine.moments import load_moments, moments
+from grpo_tui.policy.many import copied_by_name
 from grpo_tui.runs.schema import RunFileError, os_error
 from grpo_tui.runs.states import Position, read_state, state_files, state_name, to_give_up
 
@@ -95,10 +96,7 @@ def restore(trainer: Trainer, state: KeptState) -> None:
 
 def _named(group: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     # Always a copy: the originals go on changing in place.
-    return {
-        f"{group}/{name}": torch.empty_like(tensor, device="cpu").copy_(tensor.detach())
-        for name, tensor in tensors.items()
-    }
+    return {f"{group}/{name}": tensor for name, tensor in copied_by_name(tensors, "cpu").items()}
 
 
 def _of(group: str, state: KeptState) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from grpo_tui.data.sources import load_problems
 from grpo_tui.engine.ahead import Ahead, make_ahead
 from grpo_tui.engine.breaking import Breaker
 from grpo_tui.engine.history import History
+from grpo_tui.engine.moments import copied_state
 from grpo_tui.engine.rewarding import components, make_reward, try_canaries
 from grpo_tui.engine.seeds import derived_seed
 from grpo_tui.engine.timing import Tally
@@ -43,7 +43,8 @@ from grpo_tui.policy.checkpointing import checkpointed_layers
 from grpo_tui.policy.critic import Critic
 from grpo_tui.policy.errors import PolicyError
 from grpo_tui.policy.loading import load_policy
-from grpo_tui.policy.policy import Policy, tensor_bytes
+from grpo_tui.policy.many import on_host, raw
+from grpo_tui.policy.policy import Policy
 from rewards.compose import WeightedReward
 
 if TYPE_CHECKING:
@@ -235,21 +236,21 @@ class Trainer:
         learner = self.critic_optimizer
         return Snapshot(
             adapter=self.policy.adapter_state(),
-            optimizer=copy.deepcopy(self.optimizer.state_dict()),
+            optimizer=copied_state(self.optimizer.state_dict()),
             rng=torch.get_rng_state(),
             critic=self.critic.state() if self.critic is not None else None,
-            critic_optimizer=copy.deepcopy(learner.state_dict()) if learner is not None else None,
+            critic_optimizer=copied_state(learner.state_dict()) if learner is not None else None,
         )
 
     def restore(self, snapshot: Snapshot) -> None:
         """Put a snapshot back, bitwise."""
         self.policy.load_adapter_state(snapshot.adapter)
-        self.optimizer.load_state_dict(copy.deepcopy(dict(snapshot.optimizer)))
+        self.optimizer.load_state_dict(copied_state(snapshot.optimizer))
         self.optimizer.zero_grad(set_to_none=True)
         if self.critic is not None and snapshot.critic is not None:
             self.critic.load_state(snapshot.critic)
         if self.critic_optimizer is not None and snapshot.critic_optimizer is not None:
-            self.critic_optimizer.load_state_dict(copy.deepcopy(dict(snapshot.critic_optimizer)))
+            self.critic_optimizer.load_state_dict(copied_state(snapshot.critic_optimizer))
             self.critic_optimizer.zero_grad(set_to_none=True)
         torch.set_rng_state(snapshot.rng)
 
@@ -268,7 +269,7 @@ class Trainer:
             _hash_learner(digest, self.critic.parameters(), self.critic_optimizer)
         if self.baseline is not None:
             digest.update(repr(self.baseline).encode())
-        digest.update(tensor_bytes(torch.get_rng_state()))
+        digest.update(raw(torch.get_rng_state()))
         return digest.hexdigest()
 
     def reconfigure(self, config: RunConfig, reward: WeightedReward | None = None) -> None:
@@ -329,12 +330,14 @@ def _pick_sampler(config: RunConfig, policy: Policy, emit: Emit) -> Sampler:
 def _hash_learner(
     digest: hashlib._Hash, parameters: Mapping[str, torch.nn.Parameter], optimizer: torch.optim.AdamW
 ) -> None:
+    named: list[tuple[str, Tensor]] = []
     for name, parameter in parameters.items():
+        named.append((name, parameter))
+        state = optimizer.state.get(parameter, {})
+        named += [(key, torch.as_tensor(value)) for key, value in sorted(state.items())]
+    for (name, _), tensor in zip(named, on_host([tensor for _, tensor in named]), strict=True):
         digest.update(name.encode())
-        digest.update(tensor_bytes(parameter))
-        for key, value in sorted(optimizer.state.get(parameter, {}).items()):
-            digest.update(key.encode())
-            digest.update(tensor_bytes(torch.as_tensor(value)))
+        digest.update(raw(tensor))
 
 
 def make_optimizer(

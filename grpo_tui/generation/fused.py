@@ -19,8 +19,16 @@ from grpo_tui.generation.products import Joined
 from grpo_tui.generation.straight import Layer, layers_of
 from grpo_tui.policy.norm import RmsNorm
 
-BLOCK = 64
-"""Inputs, and columns of the cache, that a program takes at a time."""
+COLUMNS = 64
+"""Columns of the cache that a program takes at a time."""
+BLOCKS = ((256, 3), (128, 4), (128, 3), (64, 4), (64, 3), (32, 3))
+"""Inputs that a program takes at a time, and how many loads are under way less one, best first. Each time costs about half a
+microsecond on an H200, however much it takes: a kernel is bound by their number."""
+MANY = 1024
+"""Inputs from which on the largest blocks are not mostly waste."""
+SHARED_BYTES, SHARE = 101_376, 0.7
+"""Shared memory that every GPU since Ampere has for a program, and the share of it (or of what there is) that tiles may take:
+instructions of Hopper's want some beside them."""
 OUTPUTS = 32
 """Outputs of one program."""
 LEAST_ROWS = 16
@@ -86,9 +94,11 @@ class Fused:
             for joined in (layer.qkv, layer.out, layer.gate_up, layer.down):
                 joined.common_rank()
         self._precision = "ieee" if weight.dtype is torch.float32 else "tf32"
-        self._processors = 1
+        self._processors, self._shared_bytes = 1, SHARED_BYTES
         if weight.device.type == "cuda":
-            self._processors = torch.cuda.get_device_properties(weight.device).multi_processor_count
+            device: Any = torch.cuda.get_device_properties(weight.device)
+            self._processors = device.multi_processor_count
+            self._shared_bytes = getattr(device, "shared_memory_per_block_optin", SHARED_BYTES)
 
     def __call__(self, tokens_B: Tensor, positions_B: Tensor, looks: Tensor, cache: Any) -> Tensor:
         """Feed one token a row; logits of the next, ``B_V``. Arguments as :class:`Captured` gives them.
@@ -125,9 +135,9 @@ class Fused:
             queries, slab.keys, slab.values,
             len(x), x.stride(0), weights.whole_O_IR.stride(0), a_stride, slab.keys.stride(0), slab.keys.stride(1),
             layer.before_attention.eps, 0.0 if norms[0] is None else norms[0].eps,
-            I=self._hidden, H=self._heads, K=self._shared, HALF=self._size // 2, R=weights.rank, RANKS=weights.ranks,
-            HAS_BIAS=weights.bias_O is not None, HAS_HEAD_NORMS=norms[0] is not None, ROWS=rows, BLOCK=BLOCK,
-            PRECISION=self._precision,
+            INPUTS=self._hidden, H=self._heads, K=self._shared, HALF=self._size // 2, R=weights.rank, RANKS=weights.ranks,
+            HAS_BIAS=weights.bias_O is not None, HAS_HEAD_NORMS=norms[0] is not None, ROWS=rows,
+            PRECISION=self._precision, **self._blocks(x, rows + self._size + weights.ranks),
         )  # fmt: skip
 
     def _attention(self, layer: Layer, queries: Tensor, slab: Any, looks: Tensor, attended: Tensor) -> None:
@@ -135,7 +145,7 @@ class Fused:
         self._kernels.attention_kernel[(len(queries), self._shared)](
             queries, slab.keys, slab.values, looks.view(torch.uint8), slab.slot_1, attended,
             slab.keys.stride(0), slab.keys.stride(1), looks.stride(0), layer.scaling,
-            GROUP=group, QUERIES=max(16, 1 << (group - 1).bit_length()), K=self._shared, D=self._size, BLOCK=BLOCK,
+            GROUP=group, QUERIES=max(16, 1 << (group - 1).bit_length()), K=self._shared, D=self._size, BLOCK=COLUMNS,
             PRECISION=self._precision,
         )  # fmt: skip
 
@@ -147,8 +157,8 @@ class Fused:
         self._kernels.residual_kernel[(num_blocks, -(-len(x) // rows))](
             x, weights.whole_O_IR, a, weights.bias(), residual, out,
             len(x), x.stride(0), weights.whole_O_IR.stride(0), a_stride,
-            I=x.shape[1], O=self._hidden, R=weights.rank, RANKS=weights.ranks, HAS_BIAS=weights.bias_O is not None,
-            ROWS=rows, OUTPUTS=OUTPUTS, BLOCK=BLOCK, PRECISION=self._precision,
+            INPUTS=x.shape[1], WIDTH=self._hidden, R=weights.rank, RANKS=weights.ranks, HAS_BIAS=weights.bias_O is not None,
+            ROWS=rows, OUTPUTS=OUTPUTS, PRECISION=self._precision, **self._blocks(x, rows + OUTPUTS + weights.ranks),
         )  # fmt: skip
 
     def _gated(self, layer: Layer, x: Tensor, out: Tensor) -> None:
@@ -159,9 +169,14 @@ class Fused:
         self._kernels.gated_kernel[(num_blocks, -(-len(x) // rows))](
             x, layer.before_mlp.weight, weights.whole_O_IR, a, weights.bias(), out,
             len(x), x.stride(0), weights.whole_O_IR.stride(0), a_stride, layer.before_mlp.eps,
-            I=self._hidden, F=self._inner, R=weights.rank, RANKS=weights.ranks, HAS_BIAS=weights.bias_O is not None,
-            ROWS=rows, OUTPUTS=OUTPUTS, BLOCK=BLOCK, PRECISION=self._precision,
+            INPUTS=self._hidden, F=self._inner, R=weights.rank, RANKS=weights.ranks, HAS_BIAS=weights.bias_O is not None,
+            ROWS=rows, OUTPUTS=OUTPUTS, PRECISION=self._precision, **self._blocks(x, rows + 2 * (OUTPUTS + weights.ranks)),
         )  # fmt: skip
+
+    def _blocks(self, x: Tensor, num_loaded: int) -> dict[str, int]:
+        """How a program that loads so many numbers for each input goes through its inputs."""
+        block, stages = blocks(x.shape[1], num_loaded * x.element_size(), self._shared_bytes)
+        return {"BLOCK": block, "num_stages": stages}
 
     def _rows(self, num_rows: int, num_blocks: int) -> int:
         """Rows of one program: more, each weight read fewer times; fewer, more programs at once."""
@@ -169,6 +184,23 @@ class Fused:
         while rows < min(num_rows, MOST_ROWS) and num_blocks * -(-num_rows // (2 * rows)) >= self._processors:
             rows *= 2
         return rows
+
+
+def blocks(num_inputs: int, row_bytes: int, shared_bytes: int) -> tuple[int, int]:
+    """Inputs at a time and stages of a program.
+
+    Args:
+        num_inputs: of the product.
+        row_bytes: what a program loads for one input: its rows, outputs and ranks, in bytes.
+        shared_bytes: of shared memory.
+    """
+    fitting = [
+        (block, stages)
+        for block, stages in BLOCKS
+        if (block < BLOCKS[0][0] or num_inputs >= MANY)
+        and row_bytes * block * (stages - 1) <= SHARE * shared_bytes
+    ]
+    return fitting[0] if fitting else BLOCKS[-1]
 
 
 def _weights(joined: Joined) -> _Weights:

@@ -16,6 +16,7 @@ from grpo_tui.events.records import ModelRecord
 from grpo_tui.ops.head import head_logprobs
 from grpo_tui.ops.logprobs import token_logprobs
 from grpo_tui.policy.lean import LeanTwin
+from grpo_tui.policy.many import copied_by_name, raw
 from grpo_tui.policy.packing import SharedPrompts, packed
 from grpo_tui.policy.shared import shared_states
 
@@ -41,6 +42,16 @@ class TokenBatch:
     """The same prompts, each once, where rows have them in common."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """A model's modules, those that PEFT has put adapters on, and the policy's adapter."""
+
+    num_adapters: int
+    modules: list[Any]
+    adapted: list[Any]
+    adapter: dict[str, torch.nn.Parameter]
+
+
 class Policy:
     """A causal LM under a LoRA adapter.
 
@@ -61,6 +72,7 @@ class Policy:
         """Parameters of the frozen base."""
         self.decodes_alone = True
         """Whether nothing computes beside decoding, so that it may set the number of threads, which is the process's."""
+        self._found: _Parts | None = None
         self.lean: LeanTwin | None = None
         """The same model without PEFT's layers around it, for scoring and updating; None: not for this one."""
 
@@ -78,11 +90,23 @@ class Policy:
 
     def trainable_parameters(self) -> dict[str, torch.nn.Parameter]:
         """The adapter's parameters by name, in a fixed order. A critic's adapter on the same base is not among them."""
-        return {
-            name: p
-            for name, p in self.model.named_parameters()
-            if "lora_" in name and f".{POLICY_ADAPTER}." in name
-        }
+        return dict(self._parts().adapter)
+
+    def _parts(self) -> _Parts:
+        """The model's parts, looked for once for each number of adapters: a walk through a model takes milliseconds."""
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        count = len(self.model.peft_config)
+        if self._found is None or self._found.num_adapters != count:
+            modules = list(self.model.modules())
+            adapter = {
+                name: p
+                for name, p in self.model.named_parameters()
+                if "lora_" in name and f".{POLICY_ADAPTER}." in name
+            }
+            adapted = [module for module in modules if isinstance(module, BaseTunerLayer)]
+            self._found = _Parts(count, modules, adapted, adapter)
+        return self._found
 
     def record(self) -> ModelRecord:
         """What was loaded, for the screen and the run file."""
@@ -102,24 +126,32 @@ class Policy:
     @contextmanager
     def reference(self) -> Iterator[None]:
         """Within: the model is the reference (adapter off)."""
-        with self.model.disable_adapter():
-            if self.lean is None:
-                yield
-                return
-            self.lean.switch.on = False
-            try:
-                yield
-            finally:
-                self.lean.switch.on = True
+        self._switch_adapter(on=False)
+        try:
+            yield
+        finally:
+            self._switch_adapter(on=True)
+
+    def _switch_adapter(self, *, on: bool) -> None:
+        # What PEFT's disable_adapter does, without the survey of all layers that it makes each time.
+        for layer in self._parts().adapted:
+            layer.enable_adapters(on)
+        if self.lean is not None:
+            self.lean.switch.on = on
 
     @contextmanager
     def training_mode(self) -> Iterator[None]:
         """Within: dropout of the adapter is on, if it has any."""
-        self.model.train()
         try:
+            self._set_training(on=True)
             yield
         finally:
-            self.model.eval()
+            self._set_training(on=False)
+
+    def _set_training(self, *, on: bool) -> None:
+        # What train() does, past each module's own __setattr__, which looks for parameters first.
+        for module in self._parts().modules:
+            object.__setattr__(module, "training", on)
 
     def logprobs(
         self, batch: TokenBatch, temperature: float, *, with_entropy: bool = True
@@ -238,15 +270,14 @@ class Policy:
 
     def adapter_state(self) -> dict[str, Tensor]:
         """A copy of the adapter's parameters, on their device."""
-        return {name: p.detach().clone() for name, p in self.trainable_parameters().items()}
+        return copied_by_name(self.trainable_parameters())
 
     def load_adapter_state(self, state: Mapping[str, Tensor]) -> None:
         """Put parameters back, in place."""
         parameters = self.trainable_parameters()
         assert parameters.keys() == state.keys(), "the state belongs to another adapter"
         with torch.no_grad():
-            for name, parameter in parameters.items():
-                parameter.copy_(state[name])
+            torch._foreach_copy_(list(parameters.values()), [state[name] for name in parameters])
 
     @contextmanager
     def weights(self, state: Mapping[str, Tensor]) -> Iterator[None]:
@@ -264,7 +295,7 @@ class Policy:
         for name, parameter in self.model.named_parameters():
             if "lora_" not in name:
                 digest.update(name.encode())
-                digest.update(tensor_bytes(parameter))
+                digest.update(raw(parameter.cpu()))
         return digest.hexdigest()
 
 
@@ -285,11 +316,6 @@ def states_before_tokens(backbone: Any, batch: TokenBatch) -> Tensor:
 def positions(mask: Tensor) -> Tensor:
     """Position ids that count real tokens only, so that padding on either side changes nothing."""
     return (mask.long().cumsum(dim=1) - 1).clamp(min=0)
-
-
-def tensor_bytes(tensor: Tensor) -> bytes:
-    """The raw bytes of a tensor, of any dtype."""
-    return tensor.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def _eos_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:

@@ -1,14 +1,16 @@
 """Everything that is to be measured on a GPU, in order, within a time limit: ``python -m tests.benchmarks.on_gpu``.
 
-Needs one CUDA device; ``--device cpu --quick`` shows on any machine that it runs. Each part is a process of its own; what does
-not fit in the time left is told as not run, and a part that fails does not end the rest. The parts:
+Needs one CUDA device; ``--device cpu --quick`` shows on any machine that it runs. Each part is a process of its own, split off
+from this one, which has imported everything and touched no device: on a machine lent by the minute imports and a packed model
+take half a minute a process. So a .gguf file is unpacked once, too. What does not fit in the time left is told as not run, and
+a part that fails does not end the rest. The parts:
 
 * ``tests``    the tests of samplers, twins and losses, and those marked ``gpu``;
 * ``decode``   decoding against the memory bandwidth at 1, 16 and 64 rows, bf16 and fp32;
 * ``bf16``     bf16 beside fp32: what the generator's log-probs differ from the trainer's, and seconds a step;
 * ``memory``   peak memory by group size, length, microbatch tokens and checkpointing;
 * ``scaling``  step time by group size and length;
-* ``trl``      a step of ours against TRL's (wants the ``bench`` extra and a .gguf file);
+* ``trl``      a step of ours against TRL's (wants the ``bench`` extra and a real model);
 * ``gsm8k``    a LoRA run of SmolLM2-135M-Instruct on GSM8K: held-out accuracy before and after, strict and lenient, with
   intervals, tokens and wall-clock. ``--data`` is the folder of ``train*.jsonl`` and ``test*.jsonl`` (or .parquet); without a
   test file a tenth of the training problems is held out.
@@ -17,17 +19,26 @@ not fit in the time left is told as not run, and a part that fails does not end 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
+import os
+import runpy
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import datasets  # noqa: F401 - what the parts need, imported once
+import peft  # noqa: F401
+import sympy  # noqa: F401
 import torch
+import transformers.models.llama.modeling_llama  # noqa: F401
 
 from grpo_tui.ops.intervals import wilson_interval
 from tests.benchmarks.tables import machine, markdown
@@ -74,13 +85,17 @@ class Bench:
             subprocess.TimeoutExpired: it took too long, and was ended.
             RuntimeError: it failed; the message is the end of what it said.
         """
-        done = subprocess.run(
-            [sys.executable, "-m", *words],
-            cwd=ROOT, capture_output=True, text=True, timeout=max(1.0, self.left), check=False,
-        )  # fmt: skip
-        if done.returncode:
-            raise RuntimeError("\n".join((done.stdout + done.stderr).strip().splitlines()[-15:]))
-        return done.stdout.strip()
+        with (
+            tempfile.TemporaryFile("w+", encoding="utf-8") as out,
+            tempfile.TemporaryFile("w+", encoding="utf-8") as err,
+        ):
+            code = _split_off(words, out.fileno(), err.fileno(), max(1.0, self.left))
+            out.seek(0)
+            err.seek(0)
+            said, complaint = out.read(), err.read()
+        if code:
+            raise RuntimeError("\n".join((said + complaint).strip().splitlines()[-15:]))
+        return said.strip()
 
     def benchmark(self, name: str, *words: str) -> str:
         """One of the benchmarks beside this file."""
@@ -90,6 +105,56 @@ class Bench:
         )
 
 
+def _split_off(words: Sequence[str], out: int, err: int, limit: float) -> int:
+    """Run a module as a program in a copy of this process; its exit code.
+
+    Raises:
+        subprocess.TimeoutExpired: it took too long, and was ended with all that it had started.
+    """
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            os.setsid()
+            os.dup2(out, 1)
+            os.dup2(err, 2)
+            os.chdir(ROOT)
+            sys.argv = list(words)
+            code = 0
+            runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.05)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    raise subprocess.TimeoutExpired(list(words), limit)
+
+
+def unpack(path: Path, folder: Path) -> None:
+    """Make a folder of plain bf16 weights of a .gguf file."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    packed = GgufConfig(gguf_file=path.name, dequantize=True)
+    AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name).save_pretrained(folder)
+    plain = AutoModelForCausalLM.from_pretrained(
+        str(path.parent), gguf_file=path.name, dtype=torch.bfloat16, quantization_config=packed
+    )
+    plain.save_pretrained(folder)
+
+
 def run_tests(bench: Bench) -> str:
     """The tests that need a device, and those that use one where it is."""
     files = (
@@ -97,11 +162,14 @@ def run_tests(bench: Bench) -> str:
         if bench.quick
         else ["tests/generation", "tests/policy", "tests/ops"]
     )
-    said = [bench.run("pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", *files)]
-    if bench.device != "cpu":
-        said.append(
-            bench.run("pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", "-m", "gpu", "tests")
-        )
+    # Split off, pytest finds modules imported that it would rather have imported itself.
+    options = [
+        *("-q", "-p", "no:xdist", "-p", "no:benchmark", "-p", "no:cacheprovider"),
+        *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
+    ]
+    if bench.device == "cpu":
+        return bench.run("pytest", *options, *files).splitlines()[-1]
+    said = [bench.run("pytest", *options, *part) for part in (("-m", "gpu", "tests"), files)]
     return "\n".join(text.splitlines()[-1] for text in said)
 
 
@@ -172,9 +240,12 @@ def run_scaling(bench: Bench) -> str:
 
 def run_trl(bench: Bench) -> str:
     """Against TRL."""
-    if not bench.model.endswith(".gguf"):
-        raise NotRun("give a .gguf file with --model")
-    return bench.run("tests.benchmarks.trl_step", "--model", bench.model, "--steps", "4")
+    if bench.model == "tiny":
+        raise NotRun("give a real model with --model")
+    return "\n\n".join(
+        bench.run("tests.benchmarks.trl_step", "--model", bench.model, "--steps", "4", "--prompts", prompts)
+        for prompts in (("8",) if bench.device != "cpu" else ("2",))
+    )
 
 
 def run_gsm8k(bench: Bench) -> str:
@@ -277,7 +348,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="the smallest form of each part")
     parser.add_argument("--report", type=Path, help="append the report to this file")
     parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--unpack", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
+    if arguments.unpack:
+        unpack(Path(arguments.model), arguments.unpack)
+        return 0
     if arguments.child:
         found = precision_child(arguments.model, arguments.device, arguments.child, arguments.quick)
         print(json.dumps({key: value if math.isfinite(value) else None for key, value in found.items()}))
@@ -287,6 +362,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"--parts: there is no {unknown[0]}; there are {', '.join(PARTS)}")
     deadline = time.monotonic() + 60 * arguments.minutes
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = (
+        "1"  # else asking for a device would touch it, and no child could
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.model.endswith(".gguf"):
+            # Split off too: threads that have computed here would be missing in every copy of this process.
+            words = ("tests.benchmarks.on_gpu", "--unpack", folder, "--model", arguments.model)
+            if _split_off(words, sys.stderr.fileno(), sys.stderr.fileno(), deadline - time.monotonic()):
+                parser.error(f"--model: {arguments.model} could not be unpacked")
+            arguments.model = folder
+        return _all_parts(arguments, parts, deadline)
+
+
+def _all_parts(arguments: argparse.Namespace, parts: Sequence[str], deadline: float) -> int:
     bench = Bench(
         arguments.model, arguments.device, arguments.quick, arguments.data, arguments.steps, deadline
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -111,25 +113,39 @@ def test_no_part_of_the_gpu_report_can_end_the_rest(
     out = capsys.readouterr().out
     assert "### decode: failed (0 s)\n\nRuntimeError: it broke" in out
     assert "### gsm8k: not run (0 s)\n\ngive the folder" in out
-    assert "### trl: not run (0 s)\n\ngive a .gguf file" in out
+    assert "### trl: not run (0 s)\n\ngive a real model" in out
     assert "### memory: ok (0 s)\n\na table" in out
     assert on_gpu.main(["--device", "cpu", "--minutes", "0", "--parts", "memory"]) == 0
     assert "### memory: not run (0 s)\n\nno time was left" in capsys.readouterr().out
 
 
+def on_a_cpu(*words: str) -> list[list[list[str]]]:
+    """The tables that the report has. In a process of its own: parts are split off, which a process that has computed cannot."""
+    command = [
+        sys.executable,
+        "-m",
+        "tests.benchmarks.on_gpu",
+        "--device",
+        "cpu",
+        "--quick",
+        "--minutes",
+        "4.5",
+    ]
+    done = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return printed_tables(done.stdout)
+
+
 @pytest.mark.slow
-def test_the_precision_part_runs_on_a_cpu(capsys: pytest.CaptureFixture[str]) -> None:
-    assert on_gpu.main(["--device", "cpu", "--quick", "--parts", "bf16", "--minutes", "4.5"]) == 0
-    [[_, single, half]] = printed_tables(capsys.readouterr().out)
+def test_the_precision_part_runs_on_a_cpu() -> None:
+    [[_, single, half]] = on_a_cpu("--parts", "bf16")
     assert [single[0], half[0]] == ["fp32", "bf16"]
     assert float(single[2]) <= 1e-4 < float(half[2])
 
 
 @pytest.mark.slow
-def test_the_gsm8k_part_runs_on_a_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_gsm8k_part_runs_on_a_cpu(tmp_path: Path) -> None:
     rows = [f'{{"question": "{n} + 1 = ?", "answer": "so #### {n + 1}"}}\n' for n in range(40)]
     (tmp_path / "train.jsonl").write_text("".join(rows))
-    words = ["--device", "cpu", "--quick", "--parts", "gsm8k", "--data", str(tmp_path), "--minutes", "4.5"]
-    assert on_gpu.main(words) == 0
-    [accuracy] = printed_tables(capsys.readouterr().out)
+    [accuracy] = on_a_cpu("--parts", "gsm8k", "--data", str(tmp_path))
     assert [row[0] for row in accuracy] == ["after step", "0", "1"]

@@ -49,8 +49,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.child:
         run = ours if arguments.child == "ours" else trl
-        found = run(arguments, _wait if arguments.waits else lambda: None)
-        print(json.dumps(found | {"peak": _peak_bytes()}), flush=True)
+        measured = run(arguments, _wait if arguments.waits else lambda: None)
+        print(json.dumps(measured | {"peak": _peak_bytes()}), flush=True)
         return
     names = ("ours", "trl")
     if arguments.in_turns:
@@ -215,11 +215,15 @@ def trl(arguments: argparse.Namespace, wait: Callable[[], None]) -> dict[str, li
 
     path = Path(arguments.model)
     dtype = torch.bfloat16 if arguments.dtype == "bf16" else torch.float32
-    packed = GgufConfig(gguf_file=path.name, dequantize=True)
-    tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
-    model = AutoModelForCausalLM.from_pretrained(
-        str(path.parent), gguf_file=path.name, dtype=dtype, quantization_config=packed
-    )
+    if path.is_dir():
+        tokenizer = AutoTokenizer.from_pretrained(str(path))
+        model = AutoModelForCausalLM.from_pretrained(str(path), dtype=dtype)
+    else:
+        packed = GgufConfig(gguf_file=path.name, dequantize=True)
+        tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
+        model = AutoModelForCausalLM.from_pretrained(
+            str(path.parent), gguf_file=path.name, dtype=dtype, quantization_config=packed
+        )
     found: dict[str, list[Any]] = {"seconds": [], "tokens": [], "sampling": []}
 
     def length(completions: list[Any], completion_ids: list[list[int]], **_: Any) -> list[float]:

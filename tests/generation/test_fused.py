@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from grpo_tui.generation.fast import FastSampler, make_sampler
-from grpo_tui.generation.fused import Fused, can_fuse
+from grpo_tui.generation.fused import Fused, blocks, can_fuse
 from tests.policy.models import PEFT_NOISE, tiny_policy
 
 pytestmark = pytest.mark.filterwarnings(PEFT_NOISE)
@@ -81,6 +81,23 @@ def test_adapters_of_several_ranks_are_left_to_others() -> None:
     sampler._twin.joined["model.layers.1.mlp.gate_proj"]._folds = False
     with pytest.raises(ValueError, match="several ranks on gate_proj, up_proj"):
         Fused(sampler._twin)
+
+
+@pytest.mark.parametrize(
+    ("num_inputs", "row_bytes", "shared_bytes", "expected"),
+    [
+        (576, 128, 232_448, (128, 4)),  # a small model on an H200
+        (1536, 128, 232_448, (256, 3)),
+        (576, 224, 101_376, (128, 3)),  # the same on a workstation's GPU
+        (2048, 416, 232_448, (128, 4)),
+        (2048, 832, 101_376, (32, 3)),
+        (64, 10_000, 1, (32, 3)),
+    ],
+)
+def test_tiles_fit_the_shared_memory(
+    num_inputs: int, row_bytes: int, shared_bytes: int, expected: tuple[int, int]
+) -> None:
+    assert blocks(num_inputs, row_bytes, shared_bytes) == expected
 
 
 def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,8 @@ from grpo_tui.config.schema import AlgorithmConfig
 from grpo_tui.engine.rows import Row, padded, split_by_tokens, token_batch
 from grpo_tui.ops.aggregate import BatchSize, kl_token_weights, token_weights
 from grpo_tui.ops.kl import k3
-from grpo_tui.policy.policy import Policy, positions, tensor_bytes
+from grpo_tui.policy.many import copied, on_host, raw
+from grpo_tui.policy.policy import Policy, positions
 from tests.algorithms.batches import AGGREGATIONS
 from tests.policy.models import EOS, PEFT_NOISE, VOCAB, StubTokenizer, base_model, batch_of, tiny_policy
 
@@ -191,12 +192,27 @@ def test_positions_count_real_tokens() -> None:
     assert (positions(mask) >= 0).all()
 
 
-def test_tensor_bytes() -> None:
-    tensor = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    assert tensor_bytes(tensor) == tensor.numpy().tobytes()
-    assert tensor_bytes(tensor.t()) == tensor.numpy().T.copy().tobytes()
-    assert len(tensor_bytes(tensor.bfloat16())) == 8
-    assert len(tensor_bytes(torch.tensor(1.0))) == 4
+def test_raw_bytes() -> None:
+    tensor = torch.arange(6, dtype=torch.float32).view(2, 3)
+    assert raw(tensor).tobytes() == tensor.numpy().tobytes()
+    assert raw(tensor.t()).tobytes() == tensor.numpy().T.copy().tobytes()
+    assert len(raw(tensor.bfloat16())) == 12
+    assert len(raw(torch.tensor(1.0))) == 4
+
+
+def test_many_tensors_are_copied_in_their_order() -> None:
+    """Seen to fail with: copies in the order of their dtypes; views of the originals."""
+    originals = [torch.ones(2, 3), torch.arange(3), torch.tensor(2.0), torch.zeros(0), torch.eye(2).t()[1]]
+    copies = copied(originals)
+    for original, copy in zip(originals, copies, strict=True):
+        assert (original.dtype, original.shape) == (copy.dtype, copy.shape)
+        assert torch.equal(original, copy)
+        original += 1
+        assert original.numel() == 0 or not torch.equal(original, copy)
+    assert copied([]) == []
+    assert on_host(originals)[0].data_ptr() == originals[0].data_ptr(), (
+        "what is on the host already is not copied"
+    )
 
 
 def _rows() -> list[Row]:
