@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
@@ -26,12 +27,18 @@ WARM_UPS = 1
 _Result = TypeVar("_Result")
 
 
+@cache
+def _aside(device: int) -> torch.cuda.Stream:
+    """A device's stream for capturing, always the same: memory that was freed on a stream is that stream's to take again."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call,unused-ignore]
+
+
 def captured(work: Callable[[], _Result]) -> tuple[Any, _Result]:
     """A CUDA graph of some work, which is done a few times before, and what it gives: tensors that each replay writes anew.
 
     ``torch.cuda.graph`` would empty the allocator's cache first, which costs more than the capture.
     """
-    aside, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()  # type: ignore[no-untyped-call,unused-ignore]
+    aside, graph = _aside(torch.cuda.current_device()), torch.cuda.CUDAGraph()
     aside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(aside):
         for _ in range(WARM_UPS):

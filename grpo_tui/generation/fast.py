@@ -10,7 +10,7 @@ cache is written in place (:mod:`~grpo_tui.generation.slab`), attention does not
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -82,7 +82,12 @@ class FastSampler:
     ) -> list[SampledTokens]:
         """One completion for each request, in order."""
         num_rows = min(len(requests), self._max_rows)
-        with decoding_threads(self._policy), self._twin.awake(num_rows) as model, self._afterwards():
+        with (
+            self._on_its_device(),
+            decoding_threads(self._policy),
+            self._twin.awake(num_rows) as model,
+            self._afterwards(),
+        ):
 
             def begin(drawn: Drawn, waiting: Sequence[int], max_rows: int, cost: Cost) -> Rows:
                 prompt_by_row = {row: requests[row].prompt_ids for row in waiting}
@@ -101,6 +106,11 @@ class FastSampler:
     def thaw(self) -> None:
         """Draw by the policy's weights again."""
         self._twin.thaw()
+
+    def _on_its_device(self) -> AbstractContextManager[object]:
+        """Within: streams, graphs and Triton's kernels, which go by the thread's device, are the policy's device's."""
+        device = self._policy.device
+        return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
     @contextmanager
     def _afterwards(self) -> Iterator[None]:
@@ -123,7 +133,7 @@ class FastSampler:
         """
         batch = self._policy.sample_batch()
         num_rows = batch.completion_ids_B_T.shape[0]
-        with self._policy.stirred(), self._twin.awake(num_rows), self._afterwards():
+        with self._on_its_device(), self._policy.stirred(), self._twin.awake(num_rows), self._afterwards():
             expected = torch.softmax(self._policy.logits(batch).float(), dim=-1)
             found = torch.softmax(self._logits(batch).float(), dim=-1)
             return float(0.5 * (found - expected).abs().sum(-1).max())
@@ -131,7 +141,13 @@ class FastSampler:
     @torch.no_grad()
     def logits(self, batch: TokenBatch) -> Tensor:
         """Logits that this sampler would draw given tokens from, one position at a time, ``B_T_V``."""
-        with decoding_threads(self._policy), self._twin.awake(batch.completion_ids_B_T.shape[0]):
+        num_rows = batch.completion_ids_B_T.shape[0]
+        with (
+            self._on_its_device(),
+            decoding_threads(self._policy),
+            self._twin.awake(num_rows),
+            self._afterwards(),
+        ):
             return self._logits(batch)
 
     def _logits(self, batch: TokenBatch) -> Tensor:

@@ -110,24 +110,6 @@ def test_refilled_under_a_graph_it_draws_the_same(max_rows: int) -> None:
 
 @pytest.mark.gpu
 @on_a_gpu
-def test_where_the_devices_memory_runs_out_fewer_rows_are_drawn_at_once() -> None:
-    policy = on_cuda(tiny_policy())
-    expected = FastSampler(policy).sample(MANY, KINDS[0], lambda _tick: None)
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
-    FastSampler(policy).sample(MANY, KINDS[0], lambda _tick: None)
-    torch.cuda.empty_cache()
-    total = torch.cuda.get_device_properties(0).total_memory
-    try:
-        torch.cuda.set_per_process_memory_fraction(0.7 * torch.cuda.max_memory_reserved() / total)
-        found = FastSampler(policy).sample(MANY, KINDS[0], lambda _tick: None)
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0)
-    expect_equal(expected, found)
-
-
-@pytest.mark.gpu
-@on_a_gpu
 @pytest.mark.parametrize("fuses", [True, False])
 @pytest.mark.parametrize("architecture", ["llama_wide", "qwen3_wide"])
 def test_in_bf16_its_distributions_are_the_models(architecture: str, fuses: bool) -> None:
