@@ -11,6 +11,7 @@ trimmed: it is shifted in place.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable
 from functools import cache
 from typing import Any, TypeVar
@@ -19,6 +20,8 @@ import torch
 from torch import Tensor
 
 from grpo_tui.generation.slab import SlabCache, SlabLayer
+
+_LOG = logging.getLogger("sampler")
 
 WARM_UPS = 1
 """Runs before a capture, in which libraries choose their kernels, compile and allocate."""
@@ -36,47 +39,70 @@ def _aside(device: int) -> torch.cuda.Stream:
 def captured(work: Callable[[], _Result]) -> tuple[Any, _Result]:
     """A CUDA graph of some work, which is done a few times before, and what it gives: tensors that each replay writes anew.
 
-    ``torch.cuda.graph`` would empty the allocator's cache first, which costs more than the capture.
+    ``torch.cuda.graph`` would empty the allocator's cache first, each time, which costs more than the capture. It must be emptied
+    where memory runs out: that of graphs which are no more is nobody else's until then, and a capture cannot have it.
     """
+    try:
+        return _captured(work)
+    except torch.OutOfMemoryError:
+        pass  # outside the handler, for the exception's frames hold what was made
+    torch.cuda.empty_cache()
+    return _captured(work)
+
+
+def _captured(work: Callable[[], _Result]) -> tuple[Any, _Result]:
     aside, graph = _aside(torch.cuda.current_device()), torch.cuda.CUDAGraph()
     aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):
-        for _ in range(WARM_UPS):
-            work()
-        # Other threads may ask the device for its memory meanwhile; only this one must keep to what a graph can hold.
-        graph.capture_begin(capture_error_mode="thread_local")
-        try:
-            result = work()
-        except BaseException:
-            with contextlib.suppress(RuntimeError):  # the capture has failed; why is what was raised first
-                graph.capture_end()
-            raise
-        graph.capture_end()
-    torch.cuda.current_stream().wait_stream(aside)
+    try:
+        with torch.cuda.stream(aside):
+            for _ in range(WARM_UPS):
+                work()
+            # Other threads may ask the device for its memory meanwhile; only this one must keep to what a graph can hold.
+            graph.capture_begin(capture_error_mode="thread_local")
+            try:
+                result = work()
+            except BaseException:
+                with contextlib.suppress(
+                    RuntimeError
+                ):  # the capture has failed; why is what was raised first
+                    graph.capture_end()
+                raise
+            graph.capture_end()
+    finally:
+        torch.cuda.current_stream().wait_stream(aside)
     return graph, result
 
 
 class Fixed:
-    """Work on tensors whose shapes seldom change, on CUDA as a graph. Doing it twice on the same must be as doing it once."""
+    """Some work over tensors whose shapes seldom change, on CUDA as a graph; where that cannot be captured, as it is.
 
-    def __init__(self, work: Callable[..., tuple[Tensor, ...]]) -> None:
-        """Take the work; its arguments and its results are tensors."""
-        self._work = work
+    Doing it twice on the same must be as doing it once.
+    """
+
+    def __init__(self) -> None:
         self._inputs: list[Tensor] = []
         self._graph: Any = None
+        self._captures = True
         self._results: tuple[Tensor, ...] = ()
 
-    def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """The results, which the next call writes over."""
+    def __call__(self, work: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> tuple[Tensor, ...]:
+        """The results, which the next call writes over. ``work`` is not kept, and must always be the same."""
         if [t.shape for t in tensors] != [t.shape for t in self._inputs]:
             self._inputs, self._graph = [torch.empty_like(t) for t in tensors], None
         for mine, theirs in zip(self._inputs, tensors, strict=True):
             mine.copy_(theirs)
-        if self._inputs[0].device.type != "cuda":
-            self._results = self._work(*self._inputs)
-        elif self._graph is None:
-            self._graph, self._results = captured(lambda: self._work(*self._inputs))
-            self._graph.replay()
+        if self._graph is None and self._captures and self._inputs[0].device.type == "cuda":
+            try:
+                self._graph, self._results = captured(lambda: work(*self._inputs))
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                self._captures = False
+                _LOG.warning(
+                    "drawing cannot be captured as a CUDA graph, it goes kernel by kernel: %s", error
+                )
+        if self._graph is None:
+            self._results = work(*self._inputs)
         else:
             self._graph.replay()
         return self._results

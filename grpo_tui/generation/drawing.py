@@ -100,15 +100,18 @@ def draw_all(
     if not requests:
         return []
     drawn, cost = Drawn(policy, requests, settings, captures=captures), Cost()
-    while waiting := drawn.unfinished():
-        max_rows = min(max_rows, len(waiting))
-        if _draw_round(begin, drawn, waiting, max_rows, cost, on_token):
-            continue
-        # Here the frames that held the tensors are gone.
-        max_rows = max_rows // 2
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        _LOG.warning("out of memory in sampling: drawing at most %d completions at once", max_rows)
+    try:
+        while waiting := drawn.unfinished():
+            max_rows = min(max_rows, len(waiting))
+            if _draw_round(begin, drawn, waiting, max_rows, cost, on_token):
+                continue
+            # Here the frames that held the tensors are gone.
+            max_rows = max_rows // 2
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            _LOG.warning("out of memory in sampling: drawing at most %d completions at once", max_rows)
+    finally:
+        drawn.release()
     return drawn.results()
 
 
@@ -151,7 +154,7 @@ class Drawn:
         captures: bool = False,
     ) -> None:
         self._settings, self._pad_id = settings, policy.pad_id
-        self._draw: Callable[..., tuple[Tensor, ...]] = Fixed(self._drawn) if captures else self._drawn
+        self._fixed = Fixed() if captures else None
         self.num_rows, self.device, self.max_new_tokens = (
             len(requests),
             policy.device,
@@ -194,7 +197,11 @@ class Drawn:
         Returns:
             The tokens to feed next, and which rows still run; the next call may write over both.
         """
-        next_N, runs_on_N, counts = self._draw(logits_N_V, rows_N, running_N, self._lengths_B[rows_N])
+        inputs = (logits_N_V, rows_N, running_N, self._lengths_B[rows_N])
+        if self._fixed is None:
+            next_N, runs_on_N, counts = self._drawn(*inputs)
+        else:
+            next_N, runs_on_N, counts = self._fixed(self._drawn, *inputs)
         num_drawn, self.num_running, self.longest = counts.tolist()
         self.num_tokens += num_drawn
         self.num_finished += num_drawn - self.num_running
@@ -218,6 +225,10 @@ class Drawn:
         self._lengths_B[rows_N] = lengths_N
         self._stopped_B[rows_N] = stopped_N
         return tokens_N, runs_on_N, counts
+
+    def release(self) -> None:
+        """Let a graph and its memory go, though what was told on the way still holds this record."""
+        self._fixed = None
 
     def peek(self, rows: Sequence[int]) -> list[Glimpse]:
         """What was drawn so far of some completions, moved to the host."""

@@ -222,7 +222,7 @@ def _fused(twin: Twin) -> Fused | None:
         return None
     try:
         return Fused(twin)
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, ImportError):
         return None
 
 

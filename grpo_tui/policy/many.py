@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+AT_ONCE = 256 << 20
+"""Bytes that go together: on their way to the host they lie on the device twice."""
+
 
 def copied(tensors: Sequence[Tensor], device: str | torch.device | None = None) -> list[Tensor]:
     """Copies that share nothing with the originals, but memory among themselves.
@@ -17,10 +20,7 @@ def copied(tensors: Sequence[Tensor], device: str | torch.device | None = None) 
         device: where the copies lie; None: where the originals do.
     """
     copies: list[Tensor | None] = [None] * len(tensors)
-    places: dict[tuple[torch.dtype, torch.device], list[int]] = {}
-    for place, tensor in enumerate(tensors):
-        places.setdefault((tensor.dtype, tensor.device), []).append(place)
-    for mine in places.values():
+    for mine in _alike(tensors):
         parts = [tensors[place].detach() for place in mine]
         whole = torch.cat([part.reshape(-1) for part in parts])
         whole = whole if device is None else whole.to(device)
@@ -28,6 +28,21 @@ def copied(tensors: Sequence[Tensor], device: str | torch.device | None = None) 
         for place, part, flat in zip(mine, parts, flats, strict=True):
             copies[place] = flat.view(part.shape)
     return [copy for copy in copies if copy is not None]
+
+
+def _alike(tensors: Sequence[Tensor]) -> list[list[int]]:
+    """Which can go together: of one dtype, on one device, and not too much at once."""
+    groups: list[list[int]] = []
+    open_groups: dict[tuple[torch.dtype, torch.device], tuple[list[int], int]] = {}
+    for place, tensor in enumerate(tensors):
+        kind, num_bytes = (tensor.dtype, tensor.device), tensor.numel() * tensor.element_size()
+        group, held = open_groups.get(kind, ([], 0))
+        if not group or held + num_bytes > AT_ONCE:
+            group, held = [], 0
+            groups.append(group)
+        group.append(place)
+        open_groups[kind] = group, held + num_bytes
+    return groups
 
 
 def copied_by_name(

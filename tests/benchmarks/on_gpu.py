@@ -119,28 +119,39 @@ def _split_off(words: Sequence[str], out: int, err: int, limit: float) -> int:
             os.dup2(out, 1)
             os.dup2(err, 2)
             os.chdir(ROOT)
-            sys.argv = list(words)
-            code = 0
-            runpy.run_module(words[0], run_name="__main__", alter_sys=True)
-        except SystemExit as error:
-            code = error.code if isinstance(error.code, int) else int(error.code is not None)
-        except BaseException:
-            traceback.print_exc()
-            code = 1
-        finally:
+            code = _program(words)
             sys.stdout.flush()
             sys.stderr.flush()
+        finally:
             os._exit(code)
     deadline = time.monotonic() + limit
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.05)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    raise subprocess.TimeoutExpired(list(words), limit)
+    try:
+        while time.monotonic() < deadline:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.05)
+        raise subprocess.TimeoutExpired(list(words), limit)
+    except BaseException:  # it leads a session of its own, so that nothing else would end it
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise
+
+
+def _program(words: Sequence[str]) -> int:
+    """Run a module as if it were the program; its exit code."""
+    sys.argv = list(words)
+    try:
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    except SystemExit as error:
+        if isinstance(error.code, str):
+            sys.stderr.write(f"{error.code}\n")
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
 
 
 def unpack(path: Path, folder: Path) -> None:

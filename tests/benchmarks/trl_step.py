@@ -50,7 +50,9 @@ def main() -> None:
     if arguments.child:
         run = ours if arguments.child == "ours" else trl
         measured = run(arguments, _wait if arguments.waits else lambda: None)
-        print(json.dumps(measured | {"peak": _peak_bytes()}), flush=True)
+        device_peaks = measured.pop("device_peak")[1:]
+        peak = max(device_peaks) if any(device_peaks) else _process_peak()
+        print(json.dumps(measured | {"peak": peak}), flush=True)
         return
     names = ("ours", "trl")
     if arguments.in_turns:
@@ -81,13 +83,20 @@ def _speed(row: dict[str, Any]) -> float:
     return float(statistics.median(tokens / seconds for tokens, seconds in pairs))
 
 
-def _peak_bytes() -> int:
-    """Most memory this process has held: of the device where there is one, for there the model lies."""
+def _process_peak() -> int:
+    """Most memory this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _device_peak() -> int:
+    """Most that was held on the device since this was asked last; 0 where there is none."""
     import torch
 
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if not torch.cuda.is_available():
+        return 0
+    peak = int(torch.cuda.max_memory_allocated())
+    torch.cuda.reset_peak_memory_stats()
+    return peak
 
 
 READY = "ready for a step"
@@ -188,7 +197,7 @@ def ours(arguments: argparse.Namespace, wait: Callable[[], None]) -> dict[str, l
             ],
         )
         trainer = Trainer.load(config)
-        found: dict[str, list[Any]] = {"seconds": [], "tokens": [], "sampling": []}
+        found: dict[str, list[Any]] = {"seconds": [], "tokens": [], "sampling": [], "device_peak": []}
         steps = trainer.steps(arguments.steps)
         for _ in range(arguments.steps):
             wait()
@@ -197,6 +206,10 @@ def ours(arguments: argparse.Namespace, wait: Callable[[], None]) -> dict[str, l
             found["seconds"].append(time.perf_counter() - started)
             found["tokens"].append(metrics.num_completion_tokens)
             found["sampling"].append(metrics.seconds_by_phase["sample"])
+            # What a step resets by itself it has told.
+            found["device_peak"].append(
+                max(_device_peak(), metrics.timing.device_peak_bytes or 0 if metrics.timing else 0)
+            )
             phases = {
                 name: round(value, 2) for name, value in metrics.seconds_by_phase.items() if value > 0.005
             }
@@ -224,7 +237,7 @@ def trl(arguments: argparse.Namespace, wait: Callable[[], None]) -> dict[str, li
         model = AutoModelForCausalLM.from_pretrained(
             str(path.parent), gguf_file=path.name, dtype=dtype, quantization_config=packed
         )
-    found: dict[str, list[Any]] = {"seconds": [], "tokens": [], "sampling": []}
+    found: dict[str, list[Any]] = {"seconds": [], "tokens": [], "sampling": [], "device_peak": []}
 
     def length(completions: list[Any], completion_ids: list[list[int]], **_: Any) -> list[float]:
         found["tokens"].append(sum(len(ids) for ids in completion_ids))
@@ -237,6 +250,7 @@ def trl(arguments: argparse.Namespace, wait: Callable[[], None]) -> dict[str, li
 
         def on_step_end(self, *_args: Any, **_kwargs: Any) -> None:
             found["seconds"].append(time.perf_counter() - self.started)
+            found["device_peak"].append(_device_peak())
             sys.stderr.write(
                 f"trl: {found['seconds'][-1]:.2f} s, of it {found['sampling'][-1]:.2f} sampling\n"
             )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 
 from grpo_tui.generation.captured import Captured, Fixed
 from grpo_tui.generation.fast import FastSampler, make_sampler
 from grpo_tui.generation.trusted import TrustedSampler
-from grpo_tui.generation.types import SamplingSettings
+from grpo_tui.generation.types import SamplingSettings, TokenTick
 from tests.generation.test_fast import KINDS, REQUESTS, expect_equal
 from tests.generation.test_refilling import ENDS
 from tests.generation.test_refilling import REQUESTS as MANY
@@ -49,12 +52,35 @@ def test_nothing_is_kept_after_sampling() -> None:
     assert sampler._decode._bound is None
 
 
+def test_a_record_that_is_still_held_holds_no_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen to fail with: the graph left to the record, which every tick of the sampling holds."""
+    made: list[weakref.ref[Fixed]] = []
+    real = Fixed.__init__
+
+    def watched(self: Fixed) -> None:
+        made.append(weakref.ref(self))
+        real(self)
+
+    monkeypatch.setattr(Fixed, "__init__", watched)
+    ticks: list[TokenTick] = []
+    gc.disable()
+    try:
+        FastSampler(tiny_policy(), captures=True).sample(REQUESTS, KINDS[0], ticks.append)
+        assert len(ticks) > 1
+        assert [ref() for ref in made] == [None]
+    finally:
+        gc.enable()
+
+
 def test_what_is_recorded_over_fixed_addresses_may_change_shape() -> None:
     """Seen to fail with: the old inputs kept for another number of rows."""
-    work = Fixed(lambda a, b: (a + b, a * b))
+    fixed = Fixed()
     for size in (3, 3, 5, 2):
         a, b = torch.arange(size), torch.ones(size, dtype=torch.long)
-        assert [t.tolist() for t in work(a, b)] == [(a + b).tolist(), a.tolist()]
+        assert [t.tolist() for t in fixed(lambda a, b: (a + b, a * b), a, b)] == [
+            (a + b).tolist(),
+            a.tolist(),
+        ]
 
 
 def test_on_a_cpu_nothing_is_captured() -> None:

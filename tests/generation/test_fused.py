@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from grpo_tui.generation.fast import FastSampler, make_sampler
-from grpo_tui.generation.fused import Fused, blocks, can_fuse
+from grpo_tui.generation.fused import Fused, can_fuse, columns, tiles
 from tests.policy.models import PEFT_NOISE, tiny_policy
 
 pytestmark = pytest.mark.filterwarnings(PEFT_NOISE)
@@ -42,6 +42,7 @@ def test_kernels_give_what_the_model_gives(architecture: str, folds: str) -> Non
     assert float(said) < 1e-4
 
 
+@has_triton
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
 def test_shapes_and_families_they_do_not_take(architecture: str) -> None:
     sampler = FastSampler(tiny_policy(architecture), captures=True, fuses=True)
@@ -84,22 +85,46 @@ def test_adapters_of_several_ranks_are_left_to_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("num_inputs", "row_bytes", "shared_bytes", "expected"),
+    ("num_rows", "num_blocks", "num_inputs", "beside", "shared_bytes", "expected"),
     [
-        (576, 128, 232_448, (128, 4)),  # a small model on an H200
-        (1536, 128, 232_448, (256, 3)),
-        (576, 224, 101_376, (128, 3)),  # the same on a workstation's GPU
-        (2048, 416, 232_448, (128, 4)),
-        (2048, 832, 101_376, (32, 3)),
-        (64, 10_000, 1, (32, 3)),
+        (64, 18, 576, 48, 232_448, (16, 128, 4)),  # a small model on an H200
+        (64, 18, 1536, 48, 232_448, (16, 256, 3)),
+        (64, 15, 576, 80, 101_376, (16, 128, 3)),  # the same on a workstation's GPU
+        (
+            64,
+            192,
+            2048,
+            96,
+            232_448,
+            (64, 128, 4),
+        ),  # a larger one: programs enough, so that rows can go together
+        (33, 192, 2048, 96, 232_448, (64, 128, 4)),
+        (64, 192, 2048, 500, 101_376, (32, 32, 3)),  # the largest that fit
     ],
 )
-def test_tiles_fit_the_shared_memory(
-    num_inputs: int, row_bytes: int, shared_bytes: int, expected: tuple[int, int]
+def test_tiles_fit(
+    num_rows: int,
+    num_blocks: int,
+    num_inputs: int,
+    beside: int,
+    shared_bytes: int,
+    expected: tuple[int, int, int],
 ) -> None:
-    assert blocks(num_inputs, row_bytes, shared_bytes) == expected
+    assert tiles(num_rows, num_blocks, num_inputs, beside, 2, 132, shared_bytes) == expected
 
 
+def test_where_no_tiles_fit_others_decode() -> None:
+    with pytest.raises(ValueError, match="do not fit in 101376 bytes"):
+        tiles(16, 8, 960, 2 * (32 + 128), 4, 132, 101_376)
+    assert columns(2 * 64 * 2, 101_376) == (64, 3)
+    assert columns(2 * 128 * 4, 101_376) == (64, 2)
+    assert columns(2 * 256 * 4, 101_376) == (32, 2)
+    with pytest.raises(ValueError, match="attention's tiles"):
+        columns(2 * 256 * 4, 20_000)
+
+
+@has_triton
 def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert FastSampler(tiny_policy("llama_wide"), captures=True, fuses=True).fuses
     monkeypatch.setenv("GRPO_TUI_NO_TRITON", "1")
     assert not FastSampler(tiny_policy("llama_wide"), captures=True, fuses=True).fuses

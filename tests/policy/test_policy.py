@@ -200,8 +200,10 @@ def test_raw_bytes() -> None:
     assert len(raw(torch.tensor(1.0))) == 4
 
 
-def test_many_tensors_are_copied_in_their_order() -> None:
+@pytest.mark.parametrize("at_once", [1 << 20, 20])
+def test_many_tensors_are_copied_in_their_order(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen to fail with: copies in the order of their dtypes; views of the originals."""
+    monkeypatch.setattr("grpo_tui.policy.many.AT_ONCE", at_once)
     originals = [torch.ones(2, 3), torch.arange(3), torch.tensor(2.0), torch.zeros(0), torch.eye(2).t()[1]]
     copies = copied(originals)
     for original, copy in zip(originals, copies, strict=True):
