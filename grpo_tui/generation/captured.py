@@ -62,9 +62,8 @@ def _captured(work: Callable[[], _Result]) -> tuple[Any, _Result]:
             try:
                 result = work()
             except BaseException:
-                with contextlib.suppress(
-                    RuntimeError
-                ):  # the capture has failed; why is what was raised first
+                # The capture has failed; why is what was raised first.
+                with contextlib.suppress(RuntimeError):
                     graph.capture_end()
                 raise
             graph.capture_end()

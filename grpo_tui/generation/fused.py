@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from grpo_tui.generation.folded import Twin
 from grpo_tui.generation.products import Joined
-from grpo_tui.generation.straight import Layer, layers_of
-from grpo_tui.policy.norm import RmsNorm
+from grpo_tui.generation.straight import Layer, LlamaParts
 
 COLUMNS = ((64, 3), (64, 2), (32, 3), (32, 2), (16, 2))
 """Columns of the cache that a program of the attention takes at a time, and stages, best first."""
@@ -61,7 +60,7 @@ class _Weights:
         return self.whole_O_IR if self.bias_O is None else self.bias_O
 
 
-class Fused:
+class Fused(LlamaParts):
     """Decodes through a twin's joined products, in five kernels a layer."""
 
     def __init__(self, twin: Twin) -> None:
@@ -73,18 +72,10 @@ class Fused:
         """
         from grpo_tui.generation import kernels
 
+        super().__init__(twin)
         self._kernels: Any = kernels
-        config, body = twin.model.config, twin.model.model
-        self._layers = layers_of(twin)
-        self._embed: nn.Embedding = body.embed_tokens
-        self._rotary: Any = body.rotary_emb
-        self._last = RmsNorm(body.norm.weight, float(body.norm.variance_epsilon))
-        self._head: Any = twin.model.get_output_embeddings() or twin.model.lm_head
-        self._heads: int = config.num_attention_heads
-        self._shared: int = config.num_key_value_heads
-        self._hidden: int = config.hidden_size
-        self._inner: int = config.intermediate_size
-        self._size = self._layers[0].qkv.layers[0].out_features // self._heads
+        self._hidden: int = twin.model.config.hidden_size
+        self._inner: int = twin.model.config.intermediate_size
         weight = self._embed.weight
         if self._size not in (32, 64, 128, 256):
             raise ValueError(f"heads of {self._size} numbers")

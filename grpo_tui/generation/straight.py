@@ -37,7 +37,32 @@ class Layer:
     scaling: float
 
 
-class Straight:
+class LlamaParts:
+    """What a position of a Llama-like model goes through."""
+
+    def __init__(self, twin: Twin) -> None:
+        """Find the parts.
+
+        Raises:
+            ValueError: the model is not of the kind that this module knows.
+        """
+        config = twin.model.config
+        if config.model_type not in FAMILIES:
+            raise ValueError(f"{config.model_type} is decoded by its own modules")
+        if getattr(config, "hidden_act", "silu") != "silu":
+            raise ValueError(f"an activation {config.hidden_act}")
+        body = twin.model.model
+        self._embed: nn.Embedding = body.embed_tokens
+        self._rotary: Any = body.rotary_emb
+        self._heads: int = config.num_attention_heads
+        self._shared: int = config.num_key_value_heads
+        self._layers = [_layer(twin, number, layer) for number, layer in enumerate(body.layers)]
+        self._size = self._layers[0].qkv.layers[0].out_features // self._heads
+        self._last = _norm(body.norm)
+        self._head: Any = twin.model.get_output_embeddings() or twin.model.lm_head
+
+
+class Straight(LlamaParts):
     """Decodes through a twin's joined products."""
 
     def __init__(self, twin: Twin) -> None:
@@ -46,17 +71,9 @@ class Straight:
         Raises:
             ValueError: the model is not of the kind that this decodes.
         """
-        config, body = twin.model.config, twin.model.model
-        self._layers = layers_of(twin)
-        self._embed: nn.Embedding = body.embed_tokens
-        self._rotary: Any = body.rotary_emb
-        self._heads: int = config.num_attention_heads
-        self._shared: int = config.num_key_value_heads
-        self._size = self._layers[0].qkv.layers[0].out_features // self._heads
-        self._last = _norm(body.norm)
-        self.turns_keys = _turns_keys(body.embed_tokens.weight)
+        super().__init__(twin)
+        self.turns_keys = _turns_keys(self._embed.weight)
         """Whether it wants its cache's keys turned (:class:`~grpo_tui.generation.slab.SlabLayer`)."""
-        self._head: Any = twin.model.get_output_embeddings() or twin.model.lm_head
 
     def __call__(
         self, tokens_B: Tensor, positions_B: Tensor, looks: Tensor | None, cache: SlabCache
@@ -137,20 +154,6 @@ def _attended(
         scores = torch.baddbmm(bar_BK_1_S, query, keys, alpha=scaling)
     found = torch.bmm(torch.softmax(scores, dim=-1), values_B_K_S_D.flatten(0, 1))
     return found.view(query_B_K_M_D.shape)
-
-
-def layers_of(twin: Twin) -> list[Layer]:
-    """The parts of every layer.
-
-    Raises:
-        ValueError: the model is not of the kind that this module knows.
-    """
-    config = twin.model.config
-    if config.model_type not in FAMILIES:
-        raise ValueError(f"{config.model_type} is decoded by its own modules")
-    if getattr(config, "hidden_act", "silu") != "silu":
-        raise ValueError(f"an activation {config.hidden_act}")
-    return [_layer(twin, number, layer) for number, layer in enumerate(twin.model.model.layers)]
 
 
 def _layer(twin: Twin, number: int, layer: Any) -> Layer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -450,3 +451,16 @@ def test_the_hash_of_a_step_is_that_of_the_trainer_after_it() -> None:
         for metrics in trainer.steps(2):
             assert metrics.state_hash == trainer.state_hash()
     assert len(set(events.hashes.values())) == len(events.of(StepFinished)) == 2
+
+
+def test_the_state_hash_is_of_every_byte_in_order() -> None:
+    """Seen to fail with: the start of each tensor alone."""
+    with trainer_of(small_config()) as trainer:
+        list(trainer.steps(1))
+        digest = hashlib.sha256(b"1")
+        for name, parameter in trainer.policy.trainable_parameters().items():
+            digest.update(name.encode() + parameter.detach().numpy().tobytes())
+            for key, value in sorted(trainer.optimizer.state[parameter].items()):
+                digest.update(key.encode() + value.numpy().tobytes())
+        digest.update(torch.get_rng_state().numpy().tobytes())
+        assert trainer.state_hash() == digest.hexdigest()

@@ -10,6 +10,7 @@ import torch
 
 from grpo_tui.generation.captured import Captured, Fixed
 from grpo_tui.generation.fast import FastSampler, make_sampler
+from grpo_tui.generation.refilling import FEW_ROWS, Rows
 from grpo_tui.generation.trusted import TrustedSampler
 from grpo_tui.generation.types import SamplingSettings, TokenTick
 from tests.generation.test_fast import KINDS, REQUESTS, expect_equal
@@ -81,6 +82,24 @@ def test_what_is_recorded_over_fixed_addresses_may_change_shape() -> None:
             (a + b).tolist(),
             a.tolist(),
         ]
+
+
+def test_rows_leave_by_halves_while_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen to fail with: nobody leaving; leaving as early as without a graph; leaving however few there are."""
+    left: list[tuple[int, int]] = []
+    real = Rows._leave
+
+    def watched(self: Rows) -> None:
+        before = len(self._rows_N)
+        real(self)
+        left.append((before, len(self._rows_N)))
+
+    monkeypatch.setattr(Rows, "_leave", watched)
+    policy = tiny_policy()
+    policy.eos_ids = ENDS
+    FastSampler(policy, captures=True).sample(MANY, SamplingSettings(max_new_tokens=60), lambda _tick: None)
+    assert left
+    assert all(after <= before / 2 and before > FEW_ROWS for before, after in left)
 
 
 def test_on_a_cpu_nothing_is_captured() -> None:

@@ -90,14 +90,8 @@ def test_adapters_of_several_ranks_are_left_to_others() -> None:
         (64, 18, 576, 48, 232_448, (16, 128, 4)),  # a small model on an H200
         (64, 18, 1536, 48, 232_448, (16, 256, 3)),
         (64, 15, 576, 80, 101_376, (16, 128, 3)),  # the same on a workstation's GPU
-        (
-            64,
-            192,
-            2048,
-            96,
-            232_448,
-            (64, 128, 4),
-        ),  # a larger one: programs enough, so that rows can go together
+        # A larger one: programs enough, so that rows can go together.
+        (64, 192, 2048, 96, 232_448, (64, 128, 4)),
         (33, 192, 2048, 96, 232_448, (64, 128, 4)),
         (64, 192, 2048, 500, 101_376, (32, 32, 3)),  # the largest that fit
     ],
