@@ -235,7 +235,7 @@ def make_ahead(config: RunConfig, policy: Policy, sampler: Sampler, say: Callabl
             "sampling.ahead does nothing: only the fast sampler can draw beside an update, and it cannot take this model"
         )
         return Ahead()
-    return Ahead(FastSampler(policy, captures=False))
+    return Ahead(FastSampler(policy, captures=False, compiles=sampler.compiles))
 
 
 def _has_moved(policy: Policy, adapter: Mapping[str, Tensor]) -> bool:

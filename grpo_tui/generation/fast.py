@@ -22,6 +22,7 @@ from grpo_tui.generation.captured import Captured
 from grpo_tui.generation.drawing import MAX_ROWS, Cost, Drawn, draw_all
 from grpo_tui.generation.folded import Twin
 from grpo_tui.generation.fused import Fused, can_fuse
+from grpo_tui.generation.native import CannotBuildError, Native, has_dots
 from grpo_tui.generation.prompts import Prompts, new_cache, prefill
 from grpo_tui.generation.refilling import Decode, Rows
 from grpo_tui.generation.slab import SlabCache
@@ -52,6 +53,7 @@ class FastSampler:
         *,
         captures: bool | None = None,
         fuses: bool | None = None,
+        compiles: bool = False,
     ) -> None:
         """Build the twin.
 
@@ -60,15 +62,19 @@ class FastSampler:
             max_rows: completions decoded together.
             captures: decode over fixed addresses, on CUDA as a graph; None: on CUDA, where the model is decoded straight.
             fuses: decode by Triton's kernels; None: on CUDA, where decoding is captured and they take the model.
+            compiles: decode by compiled code, if it takes the model: bfloat16 on a CPU.
 
         Raises:
             ValueError: the model's adapter or cache is of a kind that the twin cannot have.
+            CannotBuildError: there is no compiled code, where it was wanted.
         """
         self._policy = policy
         self._max_rows = max_rows
         _check_cache(policy)
         self._twin = Twin(policy, attention.NAME)
-        self._decode = _decoder(self._twin)
+        native = _native(self._twin) if compiles else None
+        self.compiles = native is not None
+        self._decode = native or _decoder(self._twin)
         on_cuda = policy.device.type == "cuda"
         self.captures = (on_cuda if captures is None else captures) and isinstance(self._decode, Straight)
         fused = _fused(self._twin) if self.captures and (on_cuda if fuses is None else fuses) else None
@@ -191,7 +197,10 @@ def make_sampler(policy: Policy, kind: str, say: Callable[[str], None] = lambda 
 
 
 def _built(policy: Policy, say: Callable[[str], None]) -> tuple[FastSampler, float]:
-    """The fast sampler and its deviation; without kernels of its own, or graphs, where they do not work."""
+    """The fast sampler and its deviation; without compiled code, kernels of its own, or graphs, where they do not work."""
+    compiled = _compiled(policy, say)
+    if compiled is not None:
+        return compiled
     sampler = FastSampler(policy)
     if sampler.fuses:
         try:
@@ -214,6 +223,36 @@ def _built(policy: Policy, say: Callable[[str], None]) -> tuple[FastSampler, flo
             )
             sampler = FastSampler(policy, captures=False)
     return sampler, sampler.deviation()
+
+
+def _compiled(policy: Policy, say: Callable[[str], None]) -> tuple[FastSampler, float] | None:
+    """The fast sampler that decodes by compiled code, and its deviation; None where that is not quick, or does not work."""
+    if policy.device.type != "cpu" or policy.dtype is not torch.bfloat16 or not has_dots():
+        return None
+    try:
+        sampler = FastSampler(policy, compiles=True)
+    except CannotBuildError as error:
+        say(f"decoding goes by torch, two to four times slower than by compiled code: {one_line(error)}")
+        return None
+    if not sampler.compiles:
+        return None
+    deviation = sampler.deviation()
+    if not deviation <= TOLERANCE[torch.bfloat16]:
+        say(f"compiled decoding is off by up to {deviation:.2g} with this model; torch's decode, slower")
+        return None
+    return sampler, deviation
+
+
+def _native(twin: Twin) -> Native | None:
+    """Compiled code for the model, where it takes it.
+
+    Raises:
+        CannotBuildError: there is none.
+    """
+    try:
+        return Native(twin)
+    except (ValueError, AttributeError):
+        return None
 
 
 def _fused(twin: Twin) -> Fused | None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +79,18 @@ class FoldedLayer:
         self.plain.weight = nn.Parameter(self._source.base_layer.weight.new_empty(0), requires_grad=False)
 
 
+class LaidOut(Protocol):
+    """Weights that stand for the policy's, with copies for the time of a sampling."""
+
+    def refresh(self, num_rows: int) -> None:
+        """Take over the adapter's present weights, to be multiplied by so many rows as a rule."""
+        ...
+
+    def release(self) -> None:
+        """Let the copies go."""
+        ...
+
+
 class Twin:
     """The policy's model without adapter modules; :meth:`awake` gives it the adapter as it is."""
 
@@ -99,7 +111,7 @@ class Twin:
         small = policy.num_parameters < FOLDED_PARAMETERS
         self._folds = policy.dtype is torch.float32 and small
         self._packs = policy.device.type == "cpu" and can_pack(policy.dtype)
-        self._layers: list[Joined | BareLora | FoldedLayer] = []
+        self._layers: list[LaidOut] = []
         self.joined: dict[str, Joined] = {}
         """By the name of the first of the layers that each stands for."""
         copied = policy.num_parameters < COPIED_PARAMETERS
@@ -145,6 +157,10 @@ class Twin:
     def _put(self, name: str, layer: nn.Module) -> None:
         parent, _, leaf = name.rpartition(".")
         setattr(self.model.get_submodule(parent), leaf, layer)
+
+    def add(self, laid_out: LaidOut) -> None:
+        """Refresh and release this too, after what is there."""
+        self._layers.append(laid_out)
 
     @contextmanager
     def awake(self, num_rows: int) -> Iterator[Any]:

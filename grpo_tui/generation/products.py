@@ -112,6 +112,9 @@ class Joined:
         self._bias: Tensor | None = None
         self._input: Tensor | None = None
         self._parts: list[Tensor | None] = [None] * len(layers)
+        self._elsewhere = False
+        self.adapters: list[tuple[Tensor, Tensor]] = []
+        """A ``R_I`` and B, scaled, ``O_R`` of each layer, where they are laid out elsewhere."""
 
     @property
     def _num_bytes(self) -> int:
@@ -136,9 +139,22 @@ class Joined:
         """Have a matrix for each layer, for :meth:`gated`, where they are packed. To be called before :meth:`refresh`."""
         self._apart = self._packs
 
+    def lay_out_elsewhere(self) -> None:
+        """Somebody else decodes, by weights laid out as he likes; what is left to do here is prompts, by the plain weights."""
+        self._elsewhere = True
+
     def refresh(self, num_rows: int) -> None:
         """Take over the adapter's present weights."""
         adapted = self._adapted
+        if self._elsewhere:
+            # Copies: frozen, the twin must not see how an update moves the adapter.
+            self.adapters = [
+                (_a(source).detach().clone(), _b(source, plain.weight.dtype).detach())
+                for plain, source in self._layers
+                if source is not None
+            ]
+            self._take_bias()
+            return
         if self._matrices and not adapted and num_rows == self._num_rows:
             return
         self._num_rows = num_rows
@@ -153,13 +169,22 @@ class Joined:
             whole = torch.cat((whole, self._all_b()), dim=1)
             all_a = torch.cat([_a(source) for source in adapted])
             self._adapter = Matrix(all_a, num_rows=num_rows, packs=self._packs)
-        if any(plain.bias is not None for plain, _ in self._layers):
-            self._bias = torch.cat([_bias_of(plain) for plain, _ in self._layers])
+        self._take_bias()
         pieces = torch.split(whole, self._widths) if self._apart else [whole]
         self._matrices = [Matrix(piece, num_rows=num_rows, packs=self._packs) for piece in pieces]
 
+    @property
+    def bias_O(self) -> Tensor | None:
+        """Of all layers; None: they have none."""
+        return self._bias
+
+    def _take_bias(self) -> None:
+        if any(plain.bias is not None for plain, _ in self._layers):
+            self._bias = torch.cat([_bias_of(plain) for plain, _ in self._layers])
+
     def release(self) -> None:
         """Let the copies of the weights go until the next :meth:`refresh`; small ones that nothing adapts are kept."""
+        self.adapters = []
         if self._adapted or self._num_bytes > KEPT_BYTES:
             self._matrices, self._adapter, self._bias = [], None, None
         # What a forward pass that was broken off had not given out.
@@ -227,10 +252,23 @@ class Joined:
 
     def _products(self, x_N_I: Tensor) -> list[Tensor | None]:
         """Of each layer."""
+        if self._elsewhere:
+            return self._plain_products(x_N_I)
         if not self._apart:
             return list(torch.split(self.whole(x_N_I), self._widths, dim=-1))
         x_N_I = self._with_low(x_N_I)
         return [matrix(x_N_I, bias) for matrix, bias in zip(self._matrices, self._biases(), strict=True)]
+
+    def _plain_products(self, x_N_I: Tensor) -> list[Tensor | None]:
+        """Of each layer, with the adapter's added to it: for prompts, whose many rows make little of a product more."""
+        adapters, products = iter(self.adapters), list[Tensor | None]()
+        for plain, source in self._layers:
+            product = nn.functional.linear(x_N_I, plain.weight, plain.bias)
+            if source is not None:
+                a_R_I, b_O_R = next(adapters)
+                product.addmm_(x_N_I @ a_R_I.t(), b_O_R.t())
+            products.append(product)
+        return products
 
     def _with_low(self, x_N_I: Tensor) -> Tensor:
         """``[x, A x]``, where an adapter stands beside the matrix."""
@@ -247,6 +285,11 @@ class Part(nn.Module):
     def __init__(self, joined: Joined, place: int) -> None:
         super().__init__()
         self._joined, self._place = joined, place
+
+    @property
+    def plain(self) -> nn.Linear:
+        """The layer for which it stands."""
+        return self._joined.layers[self._place]
 
     def forward(self, x: Tensor) -> Tensor:
         """The adapted product."""

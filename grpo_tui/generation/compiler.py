@@ -1,0 +1,132 @@
+"""``decode.c`` as a library: built once by the system's C compiler, kept in the user's cache, and loaded.
+
+There need not be a compiler, for nothing but speed depends on it. The build takes about a second; another source, compiler or
+processor makes another file, so that a home that several machines share serves all of them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import stat
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+SOURCE = Path(__file__).with_name("decode.c")
+COMPILED = ("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-fopenmp")
+"""Not ``-ffast-math``: what is not a number must stay so, for the sampler to say that a model has diverged."""
+TIMEOUT_S = 60.0
+OFF = "GRPO_TUI_NO_CC"
+"""Set in the environment, nothing is compiled."""
+
+
+class CannotBuildError(RuntimeError):
+    """There is no library, for a reason in one line."""
+
+
+@cache
+def library() -> Any:
+    """The library.
+
+    Raises:
+        CannotBuildError: there is no compiler, or what it made does not work.
+    """
+    if os.environ.get(OFF):
+        raise CannotBuildError(f"{OFF} is set")
+    compiler = shutil.which(os.environ.get("CC") or "cc") or shutil.which("gcc")
+    if compiler is None:
+        raise CannotBuildError("no C compiler was found; gcc would do")
+    name = f"decode-{_fingerprint(compiler)}.so"
+    for folder in (_cache_folder(), None):
+        try:
+            return _loaded(compiler, folder, name)
+        except OSError as error:  # a folder that cannot be written, or a file in it that cannot be loaded
+            reason = str(error).splitlines()[0]
+    raise CannotBuildError(f"the compiled code cannot be loaded: {reason}")
+
+
+def _loaded(compiler: str, folder: Path | None, name: str) -> Any:
+    """The library out of this folder, or built for this process alone."""
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="grpo-tui-") as own:
+            return ctypes.CDLL(str(_built(compiler, Path(own) / name)))
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _check_owner(folder)
+    path = folder / name
+    return ctypes.CDLL(str(path if path.exists() else _built(compiler, path)))
+
+
+def _check_owner(folder: Path) -> None:
+    """Nobody else may have put there what is loaded into this process.
+
+    Raises:
+        PermissionError: somebody could have.
+    """
+    found = folder.stat()
+    if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(f"{folder} can be written by others")
+
+
+def _built(compiler: str, path: Path) -> Path:
+    """Compile to ``path``; whoever looks meanwhile sees nothing or all of it.
+
+    Raises:
+        CannotBuildError: it does not compile.
+    """
+    with tempfile.TemporaryDirectory(prefix=".building-", dir=path.parent) as folder:
+        parts = Path(folder) / "decode.o", Path(folder) / "decode.so"
+        # Linked without -fopenmp: the threads are those of the OpenMP that torch has loaded. A second one would get in its way.
+        _run([compiler, *COMPILED, "-c", str(SOURCE), "-o", str(parts[0])])
+        _run([compiler, "-shared", str(parts[0]), "-o", str(parts[1]), "-lm"])
+        parts[1].replace(path)
+    return path
+
+
+def _run(command: list[str]) -> None:
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_S, check=False
+        )
+    except (subprocess.SubprocessError, OSError) as error:
+        raise CannotBuildError(f"{command[0]} does not run: {error}") from error
+    if done.returncode != 0:
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
+        told = next((line for line in lines if "error" in line), lines[0])
+        raise CannotBuildError(f"{command[0]} does not compile it: {told}")
+
+
+def _fingerprint(compiler: str) -> str:
+    """Of all that the library depends on."""
+    found = Path(compiler).stat()
+    parts = [
+        SOURCE.read_bytes(),
+        " ".join(COMPILED).encode(),
+        f"{os.path.realpath(compiler)} {found.st_size} {found.st_mtime_ns}".encode(),
+        _processor().encode(),
+    ]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:20]
+
+
+def _processor() -> str:
+    """What ``-march=native`` goes by."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor()
+    wanted = ("vendor_id", "cpu family", "model", "flags")
+    return "\n".join(sorted({line for line in lines if line.partition(":")[0].strip() in wanted}))
+
+
+def _cache_folder() -> Path | None:
+    """Where the library is kept; None: nowhere, for there is no home."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "grpo-tui"
+    except RuntimeError:
+        return None

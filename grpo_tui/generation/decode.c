@@ -1,0 +1,602 @@
+/* One decoded position of a Llama-like model in bfloat16, from embeddings to logits, in one call.
+
+   What torch does in some forty calls a layer is here eleven stages with a barrier of the same threads between them. The
+   time of a position is that of reading every weight once; so weights lie in the order in which they are read, and the
+   rest is kept small beside that. Numbers are rounded to bfloat16 where the model's own modules round.
+
+   Layouts. A pair is two neighbouring inputs of one row or output, 32 bits: what VDPBF16PS multiplies and adds.
+     panels   [block of 16 outputs][pair of inputs][16 outputs]
+     packed   [tile of 16 rows][pair of inputs][16 rows]
+   Everything else is row by row. Rows beyond the last are zeros in what is packed, and are not written elsewhere.
+
+   Built and called by native.py; the structures below are repeated there. */
+
+#include <math.h>
+#include <omp.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#ifdef LATE_THREAD
+#include <unistd.h>
+#endif
+
+#if defined(__AVX512BF16__) && defined(__AVX512BW__)
+#include <immintrin.h>
+#define DOTS_IN_HARDWARE 1
+#else
+#define DOTS_IN_HARDWARE 0
+#endif
+
+enum { WIDE = 16, MOST_LAYERS_JOINED = 3 };
+#ifndef AHEAD
+#define AHEAD 128
+#endif
+
+typedef uint16_t bf16;
+typedef float floats __attribute__((vector_size(64), aligned(4)));
+typedef int32_t ints __attribute__((vector_size(64), aligned(4)));
+typedef uint32_t words __attribute__((vector_size(64), aligned(4)));
+typedef uint16_t shorts __attribute__((vector_size(32), aligned(2)));
+
+/* Linear layers that read one input, with their adapters: y = W x + s B (A x) + bias. */
+typedef struct {
+    const uint32_t *weight;                  /* panels of all layers' outputs */
+    const uint32_t *b;                       /* panels, from the ranks of a block's own adapter; NULL: not adapted */
+    const uint32_t *a;                       /* panels, from the inputs to the ranks of all adapters */
+    const float *bias;                       /* or NULL */
+    int64_t inputs, outputs;                 /* inputs are even */
+    int64_t rank;                            /* of one adapter, even */
+    int64_t low_blocks;                      /* of a */
+    int64_t first_block[MOST_LAYERS_JOINED]; /* of each layer but the first; beyond the last: never reached */
+} Product;
+
+typedef struct {
+    Product qkv, out, gate_up, down;
+    const float *before_attention, *before_mlp; /* norms' weights */
+    const float *query_norm, *key_norm;         /* of heads; NULL: none */
+    float eps, mlp_eps, query_eps, key_eps, scaling, unused;
+} Layer;
+
+typedef struct {
+    const Layer *layers;
+    const float *last_norm;
+    Product head;
+    int64_t num_layers, hidden, inner, heads, shared, size;
+    float last_eps, unused;
+} Model;
+
+typedef struct {
+    bf16 *x;                  /* rows × hidden: embeddings; written over */
+    const float *cos, *sin;   /* rows × size */
+    bf16 *const *keys;        /* of each layer: rows × shared × room × size */
+    bf16 *const *values;
+    int64_t row_stride, head_stride; /* of these, in numbers */
+    const uint8_t *looks;     /* rows × columns, nonzero where a row may look; NULL: everywhere */
+    int64_t looks_stride;
+    bf16 *logits;             /* rows × outputs of the head */
+    void *work;
+    int64_t rows, column;     /* column: where the new position is written; those before it are filled */
+    int64_t threads;
+} Call;
+
+/* ---- numbers ---- */
+
+static inline floats widened(const bf16 *from) {
+    shorts narrow;
+    memcpy(&narrow, from, sizeof narrow);
+    return (floats)(__builtin_convertvector(narrow, words) << 16);
+}
+
+static inline shorts narrowed(floats x) {
+#if DOTS_IN_HARDWARE
+    return (shorts)_mm512_cvtneps_pbh((__m512)x);
+#else
+    words bits = (words)x;
+    words rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    ints is_nan = x != x; /* rounding up could carry one into infinity */
+    rounded = ((words)is_nan & 0x7fc0) | (~(words)is_nan & rounded);
+    return __builtin_convertvector(rounded, shorts);
+#endif
+}
+
+static inline floats rounded(floats x) {
+    shorts narrow = narrowed(x);
+    return (floats)(__builtin_convertvector(narrow, words) << 16);
+}
+
+static inline floats either(ints where, floats yes, floats no) {
+    return (floats)((where & (ints)yes) | (~where & (ints)no));
+}
+
+static inline floats all(float x) { return (floats){} + x; }
+
+/* sum += w[even] x[even] + w[odd] x[odd], for 16 pairs. */
+static inline floats dot(floats sum, words w, words x) {
+#if DOTS_IN_HARDWARE
+    return (floats)_mm512_dpbf16_ps((__m512)sum, (__m512bh)w, (__m512bh)x);
+#else
+    const uint32_t upper = 0xffff0000u;
+    return sum + (floats)(w << 16) * (floats)(x << 16) + (floats)(w & upper) * (floats)(x & upper);
+#endif
+}
+
+static inline words loaded(const uint32_t *from) {
+    words found;
+    memcpy(&found, from, sizeof found);
+    return found;
+}
+
+static inline floats loaded_floats(const float *from) {
+    floats found;
+    memcpy(&found, from, sizeof found);
+    return found;
+}
+
+/* exp to two units in the last place; NaN stays NaN. Cody and Waite's reduction, a polynomial of degree 6. */
+static inline floats exponential(floats x) {
+    x = either(x < all(-87.0f), all(-87.0f), x);
+    x = either(x > all(88.0f), all(88.0f), x);
+    const float magic = 12582912.0f; /* 1.5 · 2²³: adding it rounds to a whole number */
+    floats shifted = x * 1.44269504f + magic;
+    floats whole = shifted - magic;
+    floats rest = x - whole * 0.693359375f + whole * 2.12194440e-4f;
+    floats value = all(1.9875691500e-4f);
+    value = value * rest + 1.3981999507e-3f;
+    value = value * rest + 8.3334519073e-3f;
+    value = value * rest + 4.1665795894e-2f;
+    value = value * rest + 1.6666665459e-1f;
+    value = value * rest + 5.0000001201e-1f;
+    value = value * rest * rest + rest + 1.0f;
+    ints power = ((ints)shifted - 0x4b400000 + 127) << 23;
+    return value * (floats)power;
+}
+
+static inline float total(floats x) {
+    float sum = 0.0f;
+    for (int lane = 0; lane < WIDE; lane++) sum += x[lane];
+    return sum;
+}
+
+/* ---- a tile of a product ---- */
+
+/* sums[r] += 16 outputs of row r, over pairs of inputs. */
+static inline __attribute__((always_inline)) void multiply(
+    floats *restrict sums, const uint32_t *restrict panel, const uint32_t *restrict packed, int64_t pairs, const int rows) {
+    floats held[WIDE];
+    for (int row = 0; row < rows; row++) held[row] = sums[row];
+    for (int64_t pair = 0; pair < pairs; pair++) {
+        words w = loaded(panel + pair * WIDE);
+        const uint32_t *x = packed + pair * WIDE;
+        __builtin_prefetch(panel + (pair + AHEAD) * WIDE, 0, 0);
+#pragma GCC unroll 16
+        for (int row = 0; row < rows; row++) held[row] = dot(held[row], w, (words){} + x[row]);
+    }
+    for (int row = 0; row < rows; row++) sums[row] = held[row];
+}
+
+static void multiply_tile(floats *sums, const uint32_t *panel, const uint32_t *packed, int64_t pairs, int rows) {
+    if (rows > 12) multiply(sums, panel, packed, pairs, 16);
+    else if (rows > 8) multiply(sums, panel, packed, pairs, 12);
+    else if (rows > 4) multiply(sums, panel, packed, pairs, 8);
+    else multiply(sums, panel, packed, pairs, 4);
+}
+
+/* One block of outputs of one tile of rows, rounded. */
+static void block_of(
+    floats *sums, const Product *product, int64_t block, const uint32_t *packed, const uint32_t *low, int rows) {
+    int64_t pairs = product->inputs / 2, ranks = product->rank / 2;
+    floats bias = {};
+    if (product->bias) {
+        int64_t count = product->outputs - block * WIDE;
+        for (int lane = 0; lane < WIDE && lane < count; lane++) bias[lane] = product->bias[block * WIDE + lane];
+    }
+    for (int row = 0; row < WIDE; row++) sums[row] = bias;
+    multiply_tile(sums, product->weight + block * pairs * WIDE, packed, pairs, rows);
+    if (product->b) {
+        int64_t layer = 0;
+        while (layer + 1 < MOST_LAYERS_JOINED && block >= product->first_block[layer]) layer++;
+        multiply_tile(sums, product->b + block * ranks * WIDE, low + layer * ranks * WIDE, ranks, rows);
+    }
+    for (int row = 0; row < rows; row++) sums[row] = rounded(sums[row]);
+}
+
+/* 16 numbers of each row of a tile, to be inputs of the next product from this pair on. */
+static void put_packed(uint32_t *packed, int64_t first_pair, const floats *sums, int rows) {
+    uint32_t pairs[WIDE][WIDE / 2];
+    memset(pairs, 0, sizeof pairs);
+    for (int row = 0; row < rows; row++) {
+        shorts narrow = narrowed(sums[row]);
+        memcpy(pairs[row], &narrow, sizeof narrow);
+    }
+    for (int pair = 0; pair < WIDE / 2; pair++)
+        for (int row = 0; row < WIDE; row++) packed[(first_pair + pair) * WIDE + row] = pairs[row][pair];
+}
+
+/* ---- stages; each does the share of thread `me` of `of` ---- */
+
+typedef struct {
+    const Model *model;
+    const Call *call;
+    uint32_t *packed, *low, *hidden; /* inputs of a product, A times them, and the inputs of down */
+    bf16 *heads;                     /* rows × (heads + 2 shared) × size */
+    float *scores, *found;           /* of each thread */
+    int64_t tiles, low_words, packed_words, hidden_words, scores_each, found_each;
+    int me, of;
+} Work;
+
+static inline int64_t from(int64_t count, int me, int of) { return count * me / of; }
+
+static inline int rows_in(const Call *call, int64_t tile) {
+    int64_t left = call->rows - tile * WIDE;
+    return (int)(left < WIDE ? left : WIDE);
+}
+
+/* By columns, for two threads that write to one line of packed rows wait for each other. */
+static void normed(const Work *work, const float *weight, float eps) {
+    int64_t size = work->model->hidden, chunks = size / WIDE;
+    int64_t first = from(chunks, work->me, work->of), last = from(chunks, work->me + 1, work->of);
+    float root = sqrtf((float)size);
+    for (int64_t tile = 0; tile < work->tiles; tile++) {
+        const bf16 *x = work->call->x + tile * WIDE * size;
+        int rows = rows_in(work->call, tile);
+        float scales[WIDE];
+        for (int row = 0; row < rows; row++) {
+            floats squares = {};
+            for (int64_t i = 0; i < size; i += WIDE) squares += widened(x + row * size + i) * widened(x + row * size + i);
+            scales[row] = root / sqrtf(total(squares) + (float)size * eps);
+        }
+        for (int64_t chunk = first; chunk < last; chunk++) {
+            floats sums[WIDE], by = loaded_floats(weight + chunk * WIDE);
+            for (int row = 0; row < rows; row++) sums[row] = widened(x + row * size + chunk * WIDE) * scales[row] * by;
+            put_packed(work->packed + tile * work->packed_words, chunk * WIDE / 2, sums, rows);
+        }
+    }
+}
+
+/* Every thread for itself: it takes a microsecond, and so would waiting for the others. */
+static void low_ranks(const Work *work, const Product *product, const uint32_t *packed, int64_t packed_words) {
+    int64_t pairs = product->inputs / 2, tasks = product->low_blocks * work->tiles;
+    for (int64_t task = 0; task < tasks; task++) {
+        int64_t block = task / work->tiles, tile = task % work->tiles;
+        int rows = rows_in(work->call, tile);
+        floats sums[WIDE] = {};
+        multiply_tile(sums, product->a + block * pairs * WIDE, packed + tile * packed_words, pairs, rows);
+        put_packed(work->low + tile * work->low_words, block * WIDE / 2, sums, rows);
+    }
+}
+
+/* y, or x + y: row by row. */
+static void plain(
+    const Work *work, const Product *product, const uint32_t *packed, int64_t packed_words, bf16 *to, int adds) {
+    int64_t blocks = (product->outputs + WIDE - 1) / WIDE;
+    for (int64_t block = from(blocks, work->me, work->of); block < from(blocks, work->me + 1, work->of); block++) {
+        int64_t count = product->outputs - block * WIDE;
+        for (int64_t tile = 0; tile < work->tiles; tile++) {
+            int rows = rows_in(work->call, tile);
+            floats sums[WIDE];
+            block_of(sums, product, block, packed + tile * packed_words, work->low + tile * work->low_words, rows);
+            for (int row = 0; row < rows; row++) {
+                bf16 *place = to + (tile * WIDE + row) * product->outputs + block * WIDE;
+                shorts narrow = narrowed(adds ? sums[row] + widened(place) : sums[row]);
+                if (count >= WIDE) memcpy(place, &narrow, sizeof narrow);
+                else memcpy(place, &narrow, (size_t)count * sizeof(bf16));
+            }
+        }
+    }
+}
+
+/* silu(gate) · up, packed for down. */
+static void gated(const Work *work, const Product *product) {
+    int64_t blocks = product->outputs / 2 / WIDE;
+    for (int64_t block = from(blocks, work->me, work->of); block < from(blocks, work->me + 1, work->of); block++)
+        for (int64_t tile = 0; tile < work->tiles; tile++) {
+            int rows = rows_in(work->call, tile);
+            const uint32_t *packed = work->packed + tile * work->packed_words, *low = work->low + tile * work->low_words;
+            floats gate[WIDE], up[WIDE];
+            block_of(gate, product, block, packed, low, rows);
+            block_of(up, product, blocks + block, packed, low, rows);
+            for (int row = 0; row < rows; row++)
+                up[row] *= rounded(gate[row] / (1.0f + exponential(-gate[row])));
+            put_packed(work->hidden + tile * work->hidden_words, block * WIDE / 2, up, rows);
+        }
+}
+
+/* ---- attention ---- */
+
+/* A head, normalised where the model does that, and rotated by halves. */
+static void turned(bf16 *head, const float *norm, float eps, const float *cos, const float *sin, int64_t size) {
+    float scale = 1.0f;
+    if (norm) {
+        floats squares = {};
+        for (int64_t i = 0; i < size; i += WIDE) squares += widened(head + i) * widened(head + i);
+        scale = sqrtf((float)size) / sqrtf(total(squares) + (float)size * eps);
+    }
+    for (int64_t i = 0, half = size / 2; i < half; i += WIDE) {
+        floats first = widened(head + i), second = widened(head + half + i);
+        if (norm) {
+            first = rounded(first * scale * loaded_floats(norm + i));
+            second = rounded(second * scale * loaded_floats(norm + half + i));
+        }
+        shorts one = narrowed(rounded(first * loaded_floats(cos + i)) - second * loaded_floats(sin + i));
+        shorts two = narrowed(rounded(second * loaded_floats(cos + half + i)) + first * loaded_floats(sin + half + i));
+        memcpy(head + i, &one, sizeof one);
+        memcpy(head + half + i, &two, sizeof two);
+    }
+}
+
+static float score(const bf16 *query, const bf16 *key, int64_t size) {
+    floats sum = {};
+    for (int64_t i = 0; i < size; i += 2 * WIDE) sum = dot(sum, loaded((const uint32_t *)(key + i)), loaded((const uint32_t *)(query + i)));
+    return total(sum);
+}
+
+#if DOTS_IN_HARDWARE
+/* The sums of 16 vectors, as one. */
+static inline floats totals(const floats *x) {
+    __m512 fours[4];
+    for (int i = 0; i < 4; i++) {
+        __m512 a = (__m512)x[4 * i], b = (__m512)x[4 * i + 1], c = (__m512)x[4 * i + 2], d = (__m512)x[4 * i + 3];
+        __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+        __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+        fours[i] = _mm512_add_ps(
+            (__m512)_mm512_unpacklo_pd((__m512d)ab, (__m512d)cd), (__m512)_mm512_unpackhi_pd((__m512d)ab, (__m512d)cd));
+    }
+    __m512 one = _mm512_add_ps(_mm512_shuffle_f32x4(fours[0], fours[1], 0x88), _mm512_shuffle_f32x4(fours[0], fours[1], 0xdd));
+    __m512 two = _mm512_add_ps(_mm512_shuffle_f32x4(fours[2], fours[3], 0x88), _mm512_shuffle_f32x4(fours[2], fours[3], 0xdd));
+    return (floats)_mm512_add_ps(_mm512_shuffle_f32x4(one, two, 0x88), _mm512_shuffle_f32x4(one, two, 0xdd));
+}
+
+/* Scores of 16 keys behind each other. */
+static inline floats sixteen_scores(const bf16 *query, const bf16 *keys, int64_t size) {
+    floats sums[WIDE] = {};
+    for (int64_t i = 0; i < size; i += 2 * WIDE) {
+        words q = loaded((const uint32_t *)(query + i));
+        for (int key = 0; key < WIDE; key++) sums[key] = dot(sums[key], loaded((const uint32_t *)(keys + key * size + i)), q);
+    }
+    return totals(sums);
+}
+#else
+static inline floats sixteen_scores(const bf16 *query, const bf16 *keys, int64_t size) {
+    floats found;
+    for (int key = 0; key < WIDE; key++) found[key] = score(query, keys + key * size, size);
+    return found;
+}
+#endif
+
+typedef uint16_t line __attribute__((vector_size(64), aligned(2)));
+
+static inline line loaded_line(const bf16 *from) {
+    line found;
+    memcpy(&found, from, sizeof found);
+    return found;
+}
+
+/* to += Σ chance · value over columns, 32 numbers of a head for some of its queries; chances of two columns are a pair. */
+static inline __attribute__((always_inline)) void weigh(
+    float *to, int64_t to_stride, const uint32_t *chances, int64_t stride, const bf16 *values, int64_t columns, int64_t size,
+    const int queries) {
+    floats lower[4] = {}, upper[4] = {};
+    for (int64_t column = 0; column < columns; column += 2) {
+        line one = loaded_line(values + column * size), two = {};
+        if (column + 1 < columns) two = loaded_line(values + (column + 1) * size);
+        /* Pairs of numbers 0 to 3, 8 to 11, ..., and of those between: what one instruction does. */
+        words low = (words)__builtin_shufflevector(
+            one, two, 0, 32, 1, 33, 2, 34, 3, 35, 8, 40, 9, 41, 10, 42, 11, 43, 16, 48, 17, 49, 18, 50, 19, 51, 24, 56, 25, 57, 26,
+            58, 27, 59);
+        words high = (words)__builtin_shufflevector(
+            one, two, 4, 36, 5, 37, 6, 38, 7, 39, 12, 44, 13, 45, 14, 46, 15, 47, 20, 52, 21, 53, 22, 54, 23, 55, 28, 60, 29, 61,
+            30, 62, 31, 63);
+        for (int query = 0; query < queries; query++) {
+            words chance = (words){} + chances[query * stride + column / 2];
+            lower[query] = dot(lower[query], low, chance);
+            upper[query] = dot(upper[query], high, chance);
+        }
+    }
+    for (int query = 0; query < queries; query++)
+        for (int lane = 0; lane < WIDE; lane++) {
+            int at = lane / 4 * 8 + lane % 4;
+            to[query * to_stride + at] = lower[query][lane];
+            to[query * to_stride + at + 4] = upper[query][lane];
+        }
+}
+
+/* The same for all numbers of a head and all of its queries. */
+static void weighted(
+    float *to, const uint32_t *chances, int64_t stride, const bf16 *values, int64_t columns, int64_t size, int64_t group) {
+    for (int64_t query = 0; query < group; query += 4)
+        for (int64_t i = 0; i < size; i += 2 * WIDE) {
+            float *place = to + query * size + i;
+            const uint32_t *some = chances + query * stride;
+            switch (group - query) {
+            case 1: weigh(place, size, some, stride, values + i, columns, size, 1); break;
+            case 2: weigh(place, size, some, stride, values + i, columns, size, 2); break;
+            case 3: weigh(place, size, some, stride, values + i, columns, size, 3); break;
+            default: weigh(place, size, some, stride, values + i, columns, size, 4);
+            }
+        }
+}
+
+/* Writes exp((score − highest) · scaling) of each column, and zeros up to a whole vector; returns the sum. */
+static float chances_of(
+    bf16 *to, float *scores, const bf16 *query, const bf16 *keys, const uint8_t *looks, int64_t columns, int64_t size,
+    float scaling) {
+    int64_t column = 0, padded = (columns + WIDE - 1) / WIDE * WIDE;
+    for (; column + WIDE <= columns; column += WIDE) {
+        floats found = sixteen_scores(query, keys + column * size, size);
+        memcpy(scores + column, &found, sizeof found);
+    }
+    for (; column < columns; column++) scores[column] = score(query, keys + column * size, size);
+    if (looks)
+        for (column = 0; column < columns; column++)
+            if (!looks[column]) scores[column] = -INFINITY;
+    for (column = columns; column < padded; column++) scores[column] = -INFINITY;
+    floats most = all(-INFINITY), sum = {};
+    for (column = 0; column < padded; column += WIDE) {
+        floats found = loaded_floats(scores + column);
+        most = either(found > most, found, most);
+    }
+    float highest = -INFINITY;
+    for (int lane = 0; lane < WIDE; lane++) highest = most[lane] > highest ? most[lane] : highest;
+    for (column = 0; column < padded; column += WIDE) {
+        floats found = loaded_floats(scores + column);
+        floats chance = either(found == all(-INFINITY), all(0.0f), exponential((found - highest) * scaling));
+        sum += chance;
+        shorts narrow = narrowed(chance);
+        memcpy(to + column, &narrow, sizeof narrow);
+    }
+    return total(sum);
+}
+
+/* One head of keys of one row: writes the new position, and what its queries find, packed. */
+static void attended(const Work *work, const Layer *layer, int64_t at, int64_t row, int64_t head) {
+    const Model *model = work->model;
+    const Call *call = work->call;
+    int64_t size = model->size, group = model->heads / model->shared, end = call->column + 1;
+    bf16 *heads = work->heads + row * (model->heads + 2 * model->shared) * size;
+    bf16 *queries = heads + head * group * size;
+    bf16 *key = heads + (model->heads + head) * size, *value = key + model->shared * size;
+    const float *cos = call->cos + row * size, *sin = call->sin + row * size;
+    for (int64_t query = 0; query < group; query++)
+        turned(queries + query * size, layer->query_norm, layer->query_eps, cos, sin, size);
+    turned(key, layer->key_norm, layer->key_eps, cos, sin, size);
+    int64_t begin = row * call->row_stride + head * call->head_stride;
+    bf16 *keys = call->keys[at] + begin, *values = call->values[at] + begin;
+    memcpy(keys + call->column * size, key, (size_t)size * sizeof(bf16));
+    memcpy(values + call->column * size, value, (size_t)size * sizeof(bf16));
+
+    const uint8_t *looks = call->looks ? call->looks + row * call->looks_stride : NULL;
+    int64_t first = 0;
+    if (looks)
+        while (first < end - 1 && !looks[first]) first++;
+    float *scores = work->scores + work->me * work->scores_each;
+    int64_t columns = end - first, stride = work->scores_each / (group + 1);
+    uint32_t *chances = (uint32_t *)(scores + stride); /* half as wide as scores, for each query */
+    float shares[group], *found = work->found + work->me * work->found_each;
+    keys += first * size;
+    for (int64_t query = 0; query < group; query++)
+        shares[query] = 1.0f / chances_of(
+            (bf16 *)(chances + query * stride), scores, queries + query * size, keys, looks ? looks + first : NULL, columns,
+            size, layer->scaling);
+    weighted(found, chances, stride, values + first * size, columns, size, group);
+    uint32_t *packed = work->packed + row / WIDE * work->packed_words + row % WIDE;
+    for (int64_t query = 0; query < group; query++)
+        for (int64_t i = 0; i < size; i += WIDE) {
+            shorts narrow = narrowed(loaded_floats(found + query * size + i) * shares[query]);
+            uint32_t pairs[WIDE / 2];
+            memcpy(pairs, &narrow, sizeof pairs);
+            int64_t pair = ((head * group + query) * size + i) / 2;
+            for (int lane = 0; lane < WIDE / 2; lane++) packed[(pair + lane) * WIDE] = pairs[lane];
+        }
+}
+
+static void attention(const Work *work, const Layer *layer, int64_t at) {
+    int64_t shared = work->model->shared, tasks = work->call->rows * shared;
+    for (int64_t task = from(tasks, work->me, work->of); task < from(tasks, work->me + 1, work->of); task++)
+        attended(work, layer, at, task % work->call->rows, task / work->call->rows); /* by heads, as above */
+}
+
+/* ---- what is called ---- */
+
+static void wait_for_all(const Work *work) {
+    (void)work;
+#pragma omp barrier
+#ifdef LATE_THREAD /* a test's: who does not wait for this one reads what is not there yet */
+    if (work->me == LATE_THREAD) usleep(200);
+#endif
+}
+
+static int64_t up_to(int64_t count, int64_t multiple) { return (count + multiple - 1) / multiple * multiple; }
+
+static int64_t widest(const Model *model) {
+    int64_t attended = model->heads * model->size;
+    return model->hidden > attended ? model->hidden : attended;
+}
+
+static int64_t most_low(const Model *model) {
+    int64_t most = 1;
+    for (int64_t i = 0; i < model->num_layers; i++) {
+        const Layer *layer = model->layers + i;
+        const int64_t counts[] = {layer->qkv.low_blocks, layer->out.low_blocks, layer->gate_up.low_blocks, layer->down.low_blocks};
+        for (int j = 0; j < 4; j++) most = counts[j] > most ? counts[j] : most;
+    }
+    return most;
+}
+
+static int64_t columns_room(int64_t columns) { return up_to(columns, WIDE) + 2 * WIDE; }
+
+/* Lays `work` out from address `base`; returns the bytes taken. */
+static int64_t lay_out(Work *work, char *base, int64_t columns) {
+    const Model *model = work->model;
+    int64_t rows = work->call->rows, at = 0;
+    work->tiles = up_to(rows, WIDE) / WIDE;
+    work->packed_words = widest(model) / 2 * WIDE;
+    work->hidden_words = model->inner / 2 * WIDE;
+    work->low_words = most_low(model) * WIDE / 2 * WIDE;
+    work->scores_each = (model->heads / model->shared + 1) * columns_room(columns);
+    work->found_each = up_to(model->heads / model->shared * model->size, WIDE);
+    work->packed = (uint32_t *)(base + at), at += up_to(work->tiles * work->packed_words * 4, 64);
+    work->hidden = (uint32_t *)(base + at), at += up_to(work->tiles * work->hidden_words * 4, 64);
+    work->low = (uint32_t *)(base + at), at += up_to(work->call->threads * work->tiles * work->low_words * 4, 64);
+    work->heads = (bf16 *)(base + at), at += up_to(rows * (model->heads + 2 * model->shared) * model->size * 2, 64);
+    work->scores = (float *)(base + at), at += up_to(work->call->threads * work->scores_each * 4, 64);
+    work->found = (float *)(base + at), at += up_to(work->call->threads * work->found_each * 4, 64);
+    return at;
+}
+
+/* Bytes of `work` for up to so many columns. */
+int64_t work_bytes(const Model *model, int64_t rows, int64_t columns, int64_t threads) {
+    Call call = {.rows = rows, .threads = threads};
+    Work work = {.model = model, .call = &call};
+    return lay_out(&work, NULL, columns) + 64;
+}
+
+void decode(const Model *model, const Call *call) {
+    Work whole = {.model = model, .call = call};
+    lay_out(&whole, (char *)up_to((int64_t)(intptr_t)call->work, 64), call->column + 1);
+#pragma omp parallel num_threads((int)call->threads)
+    {
+        Work work = whole;
+        work.me = omp_get_thread_num(), work.of = omp_get_num_threads();
+        work.low += work.me * work.tiles * work.low_words;
+        for (int64_t at = 0; at < model->num_layers; at++) {
+            const Layer *layer = model->layers + at;
+            normed(&work, layer->before_attention, layer->eps);
+            wait_for_all(&work);
+            low_ranks(&work, &layer->qkv, work.packed, work.packed_words);
+            plain(&work, &layer->qkv, work.packed, work.packed_words, work.heads, 0);
+            wait_for_all(&work);
+            attention(&work, layer, at);
+            wait_for_all(&work);
+            low_ranks(&work, &layer->out, work.packed, work.packed_words);
+            plain(&work, &layer->out, work.packed, work.packed_words, call->x, 1);
+            wait_for_all(&work);
+            normed(&work, layer->before_mlp, layer->mlp_eps);
+            wait_for_all(&work);
+            low_ranks(&work, &layer->gate_up, work.packed, work.packed_words);
+            gated(&work, &layer->gate_up);
+            wait_for_all(&work);
+            low_ranks(&work, &layer->down, work.hidden, work.hidden_words);
+            plain(&work, &layer->down, work.hidden, work.hidden_words, call->x, 1);
+            wait_for_all(&work);
+        }
+        normed(&work, model->last_norm, model->last_eps);
+        wait_for_all(&work);
+        plain(&work, &model->head, work.packed, work.packed_words, call->logits, 0);
+    }
+}
+
+/* A matrix of outputs × inputs, row by row, into panels; outputs beyond the last are zeros. */
+void lay_panels(uint32_t *panels, const bf16 *matrix, int64_t stride, int64_t outputs, int64_t inputs, int64_t threads) {
+    int64_t blocks = (outputs + WIDE - 1) / WIDE, pairs = inputs / 2;
+#pragma omp parallel for num_threads((int)threads)
+    for (int64_t block = 0; block < blocks; block++)
+        for (int64_t lane = 0; lane < WIDE; lane++) {
+            uint32_t *to = panels + block * pairs * WIDE + lane;
+            int64_t output = block * WIDE + lane;
+            for (int64_t pair = 0; pair < pairs; pair++) {
+                uint32_t found = 0;
+                if (output < outputs) memcpy(&found, matrix + output * stride + 2 * pair, sizeof found);
+                to[pair * WIDE] = found;
+            }
+        }
+}
