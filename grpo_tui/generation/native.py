@@ -32,6 +32,9 @@ JOINED = 3
 NEVER = 1 << 60
 HUGE_PAGE = 2 << 20
 """Bytes; laying 200 MB out in pages of 4 kB spends more time on taking them than on filling them."""
+KEPT_BYTES = 300 << 20
+"""Up to here panels stay from one sampling to the next: taking the memory anew costs a virtual machine ten times what laying
+them out does. An update needs the memory of larger ones."""
 
 
 class _Product(Structure):
@@ -154,15 +157,20 @@ class Native(LlamaParts):
     def refresh(self, num_rows: int) -> None:  # noqa: ARG002 - as Joined has it
         """Lay all weights out, the adapter's as they are now."""
         head = self._head_weight()
-        needed = sum(_panel_bytes(joined) for joined in self._products) + _bytes_of(head)
-        self._arena = _Arena(needed, self._lay)
+        if self._arena is None:
+            needed = sum(_panel_bytes(joined) for joined in self._products) + _bytes_of(head)
+            self._arena = _Arena(needed, self._lay)
+        self._arena.begin()
         layers = (_Layer * len(self._layers))(*[self._layer(layer) for layer in self._layers])
         self._held += [layers]
         self._model = _Model(
             layers=layers,
             last_norm=self._floats(self._last.weight),
             head=_Product(
-                weight=self._arena.panels([head]), inputs=head.shape[1], outputs=head.shape[0], **_plain()
+                weight=self._arena.panels([head], fixed=True),
+                inputs=head.shape[1],
+                outputs=head.shape[0],
+                **_plain(),
             ),
             num_layers=len(self._layers),
             hidden=self._hidden,
@@ -174,9 +182,9 @@ class Native(LlamaParts):
         )
 
     def release(self) -> None:
-        """Let them go."""
+        """Let them go, but for those of a small model."""
         self._model, self._held = None, []
-        if self._arena is not None:
+        if self._arena is not None and self._arena.num_bytes > KEPT_BYTES:
             self._arena.close()
             self._arena = None
 
@@ -259,7 +267,7 @@ class Native(LlamaParts):
         plain, rank = joined.layers, joined.common_rank()
         inputs, outputs = plain[0].in_features, [layer.out_features for layer in plain]
         found = _Product(
-            weight=self._arena.panels([layer.weight.detach() for layer in plain]),
+            weight=self._arena.panels([layer.weight.detach() for layer in plain], fixed=True),
             inputs=inputs,
             outputs=sum(outputs),
             **_plain(),
@@ -301,20 +309,32 @@ class _Arena:
     """Memory for panels, of the largest pages there are; given back whole."""
 
     def __init__(self, num_bytes: int, lay: Callable[[int, Tensor], None]) -> None:
+        self.num_bytes = num_bytes
         self._memory = mmap.mmap(-1, num_bytes + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         with contextlib.suppress(AttributeError, OSError):
             self._memory.madvise(mmap.MADV_HUGEPAGE)
-        self._next = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
-        self._next += -self._next % 64
+        address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        self._first = address + -address % 64
+        self._next = self._first
         self._lay = lay
+        self._holds_fixed = False
 
-    def panels(self, matrices: Sequence[Tensor]) -> int:
-        """Lay matrices of the same inputs out below each other; the address of the first block."""
-        first = self._next
+    def begin(self) -> None:
+        """What comes now comes in the same order as the last time."""
+        self._holds_fixed = self._next > self._first
+        self._next = self._first
+
+    def panels(self, matrices: Sequence[Tensor], *, fixed: bool = False) -> int:
+        """Lay matrices of the same inputs out below each other; the address of the first block.
+
+        ``fixed``: they never change, and are not laid out a second time.
+        """
+        place = self._next
         for matrix in matrices:
-            self._lay(self._next, matrix)
+            if not (fixed and self._holds_fixed):
+                self._lay(self._next, matrix)
             self._next += _bytes_of(matrix)
-        return first
+        return place
 
     def close(self) -> None:
         """Give it back."""

@@ -200,7 +200,10 @@ def test_one_key_that_is_not_a_number_shows(policy: Policy) -> None:
     assert found[1].isnan().all()
 
 
-def test_it_follows_the_adapter_and_lets_its_copies_go(policy: Policy) -> None:
+def test_it_follows_the_adapter_and_lets_its_copies_go(
+    policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for a small model's, which it keeps. Seen to fail with: B not laid out a second time."""
     sampler, tokens = FastSampler(policy, compiles=True), batch(3)
     before = found_by(sampler, tokens)
     native = sampler._decode
@@ -208,8 +211,14 @@ def test_it_follows_the_adapter_and_lets_its_copies_go(policy: Policy) -> None:
     with policy.weights({name: tensor * -2.0 for name, tensor in policy.adapter_state().items()}):
         assert not torch.equal(found_by(sampler, tokens), before)
     assert torch.equal(found_by(sampler, tokens), before)
-    assert native._arena is None
     assert native._model is None
+    kept = native._arena
+    assert torch.equal(found_by(sampler, tokens), before)
+    assert native._arena is kept
+    monkeypatch.setattr("grpo_tui.generation.native.KEPT_BYTES", 0)  # as a large model has it
+    for _ in range(2):
+        assert torch.equal(found_by(sampler, tokens), before)
+        assert native._arena is None
 
 
 def test_frozen_it_does_not_see_the_adapter_move(policy: Policy) -> None:
