@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from grpo_tui.config.schema import ModelConfig
 from grpo_tui.data.bundled import bundled_path
 from grpo_tui.policy import attention as lean_attention
 from grpo_tui.policy.errors import UNFIT, PolicyError, one_line
+from grpo_tui.policy.gguf_file import read_once, unpacked
 from grpo_tui.policy.lean import LeanTwin
 from grpo_tui.policy.policy import Policy
 from grpo_tui.policy.straight import StraightStates
@@ -47,10 +49,11 @@ def load_policy(
     """
     device = pick_device(config.device)
     folder, gguf_file = locate(config.source)
-    say("loading tokenizer", config.source)
-    tokenizer = _load_tokenizer(folder, gguf_file, config.source)
-    say("loading model", config.source)
-    base = _load_base(folder, gguf_file, config, device, attention)
+    with read_once() if gguf_file else nullcontext():
+        say("loading tokenizer", config.source)
+        tokenizer = _load_tokenizer(folder, gguf_file, config.source)
+        say("loading model", config.source)
+        base = _load_base(folder, gguf_file, config, device, attention)
     say("adding adapter", f"LoRA rank {config.lora_rank}, alpha {config.lora_alpha:g}")
     model = _add_adapter(base, config, seed)
     policy = Policy(model=model, tokenizer=tokenizer, device=device, source=config.source)
@@ -210,7 +213,7 @@ def _load_base(
             f"model.source: {config.source} is a {model_config.model_type} model, not a causal language model"
         )
     if gguf_file:
-        extra |= _unpack_gguf(gguf_file)
+        extra |= unpacked(gguf_file)
     if attention:
         extra["attn_implementation"] = attention
     try:
@@ -222,14 +225,6 @@ def _load_base(
         # cuDNN builds a plan for every new shape, tenths of a second each, and no two updates have the same. For the process.
         torch.backends.cuda.enable_cudnn_sdp(False)
     return base.to(device).requires_grad_(False)
-
-
-def _unpack_gguf(gguf_file: str) -> dict[str, Any]:
-    """Ask for plain weights: packed ones, the default since transformers 5, need a kernel and compute in fp32 only."""
-    import transformers
-
-    config = getattr(transformers, "GgufConfig", None)
-    return {"quantization_config": config(gguf_file=gguf_file, dequantize=True)} if config else {}
 
 
 def _is_causal(model_config: Any) -> bool:
