@@ -19,13 +19,22 @@ def test_readers_and_tables_are_shared_within_and_not_after(monkeypatch: pytest.
     """Seen to fail with: what was there before not put back after an error."""
     gguf: Any = pytest.importorskip("gguf")
     opened: list[str] = []
-    monkeypatch.setattr(gguf, "GGUFReader", lambda path: opened.append(path) or object())
-    with pytest.raises(KeyError), read_once():
-        assert gguf.GGUFReader("a") is gguf.GGUFReader("a")
-        assert gguf.GGUFReader("b") is not gguf.GGUFReader("a")
-        llama = gguf.MODEL_ARCH.LLAMA
-        assert gguf.get_tensor_name_map(llama, 2) is gguf.get_tensor_name_map(llama, 2)
-        raise KeyError
+
+    def reader(path: str) -> object:
+        opened.append(path)
+        return object()
+
+    def within() -> None:
+        with read_once():
+            assert gguf.GGUFReader("a") is gguf.GGUFReader("a")
+            assert gguf.GGUFReader("b") is not gguf.GGUFReader("a")
+            llama = gguf.MODEL_ARCH.LLAMA
+            assert gguf.get_tensor_name_map(llama, 2) is gguf.get_tensor_name_map(llama, 2)
+            raise KeyError
+
+    monkeypatch.setattr(gguf, "GGUFReader", reader)
+    with pytest.raises(KeyError):
+        within()
     assert opened == ["a", "b"]
     assert gguf.GGUFReader("a") is not gguf.GGUFReader("a")
 
