@@ -181,6 +181,12 @@ class Ahead:
         self.leave()
         self._batch = None
 
+    def close(self) -> None:
+        """Forget everything, and let go of what its sampler keeps."""
+        self.drop()
+        if self._sampler is not None:
+            self._sampler.close()
+
     def _is_wanted(self, trainer: Trainer, step: int, rollout: Rollout) -> bool:
         run, sampled = trainer.config.run, trainer.num_sampled_tokens + rollout.num_sampled_tokens
         is_last = step >= run.steps or 0 < run.max_tokens <= sampled

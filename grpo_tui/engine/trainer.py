@@ -36,7 +36,7 @@ from grpo_tui.events.types import (
     OrderChanged,
     Progress,
 )
-from grpo_tui.generation.fast import make_sampler
+from grpo_tui.generation.fast import FastSampler, make_sampler
 from grpo_tui.generation.types import Sampler
 from grpo_tui.heap import give_back_freed_memory, keep_freed_memory
 from grpo_tui.policy.checkpointing import checkpointed_layers
@@ -296,7 +296,9 @@ class Trainer:
         """Free worker processes, and let kept states reach the disk. Safe to call twice."""
         if not self._closed:
             self._closed = True
-            self.ahead.drop()
+            self.ahead.close()
+            if isinstance(self.sampler, FastSampler):
+                self.sampler.close()
             if self.reverifying is not None:
                 self.reverifying.close()
             self.history.close()

@@ -13,6 +13,7 @@ import platform
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -32,34 +33,56 @@ class CannotBuildError(RuntimeError):
 
 @cache
 def library() -> Any:
-    """The library.
+    """The library, of the first compiler whose work can be loaded: that of ``CC``, ``cc``, ``gcc``.
 
     Raises:
         CannotBuildError: there is no compiler, or what it made does not work.
     """
     if os.environ.get(OFF):
         raise CannotBuildError(f"{OFF} is set")
-    compiler = shutil.which(os.environ.get("CC") or "cc") or shutil.which("gcc")
-    if compiler is None:
-        raise CannotBuildError("no C compiler was found; gcc would do")
-    name = f"decode-{_fingerprint(compiler)}.so"
-    for folder in (_cache_folder(), None):
+    if sys.platform != "linux":
+        raise CannotBuildError(f"it is not built on {sys.platform}")
+    wanted = (os.environ.get("CC", ""), "cc", "gcc")
+    found = dict.fromkeys(path for name in wanted if name and (path := shutil.which(name)))
+    reason = "no C compiler was found; gcc would do"
+    for compiler in found:
         try:
-            return _loaded(compiler, folder, name)
-        except OSError as error:  # a folder that cannot be written, or a file in it that cannot be loaded
+            return _by(compiler)
+        except (CannotBuildError, OSError) as error:
             reason = str(error).splitlines()[0]
-    raise CannotBuildError(f"the compiled code cannot be loaded: {reason}")
+    raise CannotBuildError(reason)
 
 
-def _loaded(compiler: str, folder: Path | None, name: str) -> Any:
-    """The library out of this folder, or built for this process alone."""
-    if folder is None:
-        with tempfile.TemporaryDirectory(prefix="grpo-tui-") as own:
-            return ctypes.CDLL(str(_built(compiler, Path(own) / name)))
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _check_owner(folder)
-    path = folder / name
-    return ctypes.CDLL(str(path if path.exists() else _built(compiler, path)))
+def _by(compiler: str) -> Any:
+    """The library of this compiler: out of the cache, or where nothing can be kept there, built for this process alone.
+
+    Raises:
+        CannotBuildError: it does not compile.
+        OSError: what it made cannot be loaded.
+    """
+    name = f"decode-{_fingerprint(compiler)}.so"
+    folder = _cache_folder()
+    if folder is not None:
+        try:
+            return _kept(compiler, folder / name)
+        except (
+            OSError
+        ):  # a folder that cannot be written or is not ours alone, or a file in it that cannot be loaded
+            pass
+    with tempfile.TemporaryDirectory(prefix="grpo-tui-") as own:
+        return ctypes.CDLL(str(_built(compiler, Path(own) / name)))
+
+
+def _kept(compiler: str, path: Path) -> Any:
+    """The library in the cache, built where it is not there or is broken."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _check_owner(path.parent)
+    if path.exists():
+        try:
+            return ctypes.CDLL(str(path))
+        except OSError:
+            path.unlink()
+    return ctypes.CDLL(str(_built(compiler, path)))
 
 
 def _check_owner(folder: Path) -> None:
@@ -68,8 +91,12 @@ def _check_owner(folder: Path) -> None:
     Raises:
         PermissionError: somebody could have.
     """
-    found = folder.stat()
-    if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    found = folder.lstat()  # a link could be turned elsewhere after this
+    if (
+        not stat.S_ISDIR(found.st_mode)
+        or found.st_uid != os.getuid()
+        or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    ):
         raise PermissionError(f"{folder} can be written by others")
 
 

@@ -7,12 +7,11 @@
    Layouts. A pair is two neighbouring inputs of one row or output, 32 bits: what VDPBF16PS multiplies and adds.
      panels   [block of 16 outputs][pair of inputs][16 outputs]
      packed   [tile of 16 rows][pair of inputs][16 rows]
-   Everything else is row by row. Rows beyond the last are zeros in what is packed, and are not written elsewhere.
+   Everything else is row by row. What stands in the place of rows beyond the last is multiplied, and nowhere looked at.
 
    Built and called by native.py; the structures below are repeated there. */
 
 #include <math.h>
-#include <omp.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -26,6 +25,9 @@
 #else
 #define DOTS_IN_HARDWARE 0
 #endif
+
+/* Of the OpenMP that torch has loaded. */
+extern int omp_get_thread_num(void), omp_get_num_threads(void);
 
 enum { WIDE = 16, MOST_LAYERS_JOINED = 3 };
 #ifndef AHEAD
@@ -132,10 +134,11 @@ static inline floats loaded_floats(const float *from) {
     return found;
 }
 
-/* exp to two units in the last place; NaN stays NaN. Cody and Waite's reduction, a polynomial of degree 6. */
+/* exp to two units in the last place; from 88 on infinite, and NaN stays NaN. Cody and Waite's reduction, a polynomial of degree 6. */
 static inline floats exponential(floats x) {
+    ints beyond = x > all(88.0f);
     x = either(x < all(-87.0f), all(-87.0f), x);
-    x = either(x > all(88.0f), all(88.0f), x);
+    x = either(beyond, all(88.0f), x);
     const float magic = 12582912.0f; /* 1.5 · 2²³: adding it rounds to a whole number */
     floats shifted = x * 1.44269504f + magic;
     floats whole = shifted - magic;
@@ -148,7 +151,7 @@ static inline floats exponential(floats x) {
     value = value * rest + 5.0000001201e-1f;
     value = value * rest * rest + rest + 1.0f;
     ints power = ((ints)shifted - 0x4b400000 + 127) << 23;
-    return value * (floats)power;
+    return either(beyond, all(INFINITY), value * (floats)power);
 }
 
 static inline float total(floats x) {
@@ -365,6 +368,12 @@ static inline floats sixteen_scores(const bf16 *query, const bf16 *keys, int64_t
 
 typedef uint16_t line __attribute__((vector_size(64), aligned(2)));
 
+#ifdef __clang__
+#define SHUFFLED(one, two, ...) __builtin_shufflevector(one, two, __VA_ARGS__)
+#else /* which GCC has since its 12th version only */
+#define SHUFFLED(one, two, ...) __builtin_shuffle(one, two, (line){__VA_ARGS__})
+#endif
+
 static inline line loaded_line(const bf16 *from) {
     line found;
     memcpy(&found, from, sizeof found);
@@ -380,10 +389,10 @@ static inline __attribute__((always_inline)) void weigh(
         line one = loaded_line(values + column * size), two = {};
         if (column + 1 < columns) two = loaded_line(values + (column + 1) * size);
         /* Pairs of numbers 0 to 3, 8 to 11, ..., and of those between: what one instruction does. */
-        words low = (words)__builtin_shufflevector(
+        words low = (words)SHUFFLED(
             one, two, 0, 32, 1, 33, 2, 34, 3, 35, 8, 40, 9, 41, 10, 42, 11, 43, 16, 48, 17, 49, 18, 50, 19, 51, 24, 56, 25, 57, 26,
             58, 27, 59);
-        words high = (words)__builtin_shufflevector(
+        words high = (words)SHUFFLED(
             one, two, 4, 36, 5, 37, 6, 38, 7, 39, 12, 44, 13, 45, 14, 46, 15, 47, 20, 52, 21, 53, 22, 54, 23, 55, 28, 60, 29, 61,
             30, 62, 31, 63);
         for (int query = 0; query < queries; query++) {

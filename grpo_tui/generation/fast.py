@@ -113,6 +113,11 @@ class FastSampler:
         """Draw by the policy's weights again."""
         self._twin.thaw()
 
+    def close(self) -> None:
+        """Let go of what is kept from one sampling to the next; another one may follow."""
+        if isinstance(self._decode, Native):
+            self._decode.close()
+
     def _on_its_device(self) -> AbstractContextManager[object]:
         """Within: streams, graphs and Triton's kernels, which go by the thread's device, are the policy's device's."""
         device = self._policy.device
@@ -231,12 +236,15 @@ def _compiled(policy: Policy, say: Callable[[str], None]) -> tuple[FastSampler, 
         return None
     try:
         sampler = FastSampler(policy, compiles=True)
+        if not sampler.compiles:
+            return None
+        deviation = sampler.deviation()
     except CannotBuildError as error:
         say(f"decoding goes by torch, two to four times slower than by compiled code: {one_line(error)}")
         return None
-    if not sampler.compiles:
+    except (*UNFIT, AssertionError, MemoryError) as error:
+        say(f"compiled decoding does not work here ({one_line(error)}); torch's decode, slower")
         return None
-    deviation = sampler.deviation()
     if not deviation <= TOLERANCE[torch.bfloat16]:
         say(f"compiled decoding is off by up to {deviation:.2g} with this model; torch's decode, slower")
         return None

@@ -11,7 +11,7 @@ import contextlib
 import ctypes
 import mmap
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from ctypes import POINTER, Structure, c_float, c_int64, c_void_p
 from typing import Any
 
@@ -132,6 +132,8 @@ class Native(LlamaParts):
         if self._size % (2 * WIDE):
             raise ValueError(f"heads of {self._size} numbers")
         self._check_widths()
+        if getattr(self._head, "is_adapted", False):
+            raise ValueError("an adapter of the head")
         self._library = _typed(library())
         self._products = [
             joined for layer in self._layers for joined in (layer.qkv, layer.out, layer.gate_up, layer.down)
@@ -155,11 +157,15 @@ class Native(LlamaParts):
                     raise ValueError(f"{', '.join(joined.names)} are no blocks of {WIDE}")
 
     def refresh(self, num_rows: int) -> None:  # noqa: ARG002 - as Joined has it
-        """Lay all weights out, the adapter's as they are now."""
+        """Lay all weights out, the adapter's as they are now.
+
+        Raises:
+            MemoryError: there is no place for them.
+        """
         head = self._head_weight()
         if self._arena is None:
             needed = sum(_panel_bytes(joined) for joined in self._products) + _bytes_of(head)
-            self._arena = _Arena(needed, self._lay)
+            self._arena = _Arena(needed, self._library)
         self._arena.begin()
         layers = (_Layer * len(self._layers))(*[self._layer(layer) for layer in self._layers])
         self._held += [layers]
@@ -180,11 +186,19 @@ class Native(LlamaParts):
             size=self._size,
             last_eps=self._last.eps,
         )
+        self._arena.is_complete = True
 
     def release(self) -> None:
         """Let them go, but for those of a small model."""
         self._model, self._held = None, []
         if self._arena is not None and self._arena.num_bytes > KEPT_BYTES:
+            self.close()
+
+    def close(self) -> None:
+        """Let everything go; the next :meth:`refresh` lays it out anew."""
+        self._model, self._held = None, []
+        self._work = torch.empty(0, dtype=torch.uint8)
+        if self._arena is not None:
             self._arena.close()
             self._arena = None
 
@@ -210,6 +224,8 @@ class Native(LlamaParts):
         pointers = [(c_void_p * len(slabs))(*[slab.data_ptr() for slab in slabs]) for slabs in (keys, values)]
         assert all(slab.stride() == keys[0].stride() for slab in (*keys, *values))
         assert keys[0].stride()[2:] == (self._size, 1)
+        assert all(slab.shape[2] > column for slab in (*keys, *values)), "no room in the cache"
+        assert cos.shape[-1] == sin.shape[-1] == self._size
         self._library.decode(
             ctypes.byref(model),
             ctypes.byref(
@@ -298,30 +314,25 @@ class Native(LlamaParts):
         self._held.append(held)
         return held.data_ptr()
 
-    def _lay(self, address: int, weight_O_I: Tensor) -> None:
-        weight = weight_O_I if weight_O_I.stride(1) == 1 else weight_O_I.contiguous()
-        self._library.lay_panels(
-            address, weight.data_ptr(), weight.stride(0), *weight.shape, torch.get_num_threads()
-        )
-
 
 class _Arena:
     """Memory for panels, of the largest pages there are; given back whole."""
 
-    def __init__(self, num_bytes: int, lay: Callable[[int, Tensor], None]) -> None:
-        self.num_bytes = num_bytes
-        self._memory = mmap.mmap(-1, num_bytes + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    def __init__(self, num_bytes: int, loaded: Any) -> None:
+        self.num_bytes, self._library = num_bytes, loaded
+        try:
+            self._memory = mmap.mmap(-1, num_bytes + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        except OSError as error:
+            raise MemoryError(f"no {num_bytes >> 20} MB to lay the weights out in") from error
         with contextlib.suppress(AttributeError, OSError):
             self._memory.madvise(mmap.MADV_HUGEPAGE)
         address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
-        self._first = address + -address % 64
-        self._next = self._first
-        self._lay = lay
-        self._holds_fixed = False
+        self._first = self._next = address + -address % HUGE_PAGE
+        self.is_complete = False
+        """Whether all panels were laid out once, so that those which never change need not be again."""
 
     def begin(self) -> None:
         """What comes now comes in the same order as the last time."""
-        self._holds_fixed = self._next > self._first
         self._next = self._first
 
     def panels(self, matrices: Sequence[Tensor], *, fixed: bool = False) -> int:
@@ -330,11 +341,19 @@ class _Arena:
         ``fixed``: they never change, and are not laid out a second time.
         """
         place = self._next
-        for matrix in matrices:
-            if not (fixed and self._holds_fixed):
-                self._lay(self._next, matrix)
-            self._next += _bytes_of(matrix)
+        for matrix_O_I in matrices:
+            end = self._next + _bytes_of(matrix_O_I)
+            assert end <= self._first + self.num_bytes, "more panels than there is memory for"
+            if not (fixed and self.is_complete):
+                self._lay(matrix_O_I)
+            self._next = end
         return place
+
+    def _lay(self, matrix_O_I: Tensor) -> None:
+        matrix = matrix_O_I if matrix_O_I.stride(1) == 1 else matrix_O_I.contiguous()
+        self._library.lay_panels(
+            self._next, matrix.data_ptr(), matrix.stride(0), *matrix.shape, torch.get_num_threads()
+        )
 
     def close(self) -> None:
         """Give it back."""

@@ -126,6 +126,11 @@ class Joined:
         return [source for _, source in self._layers if source is not None]
 
     @property
+    def is_adapted(self) -> bool:
+        """Whether any of the layers is."""
+        return bool(self._adapted)
+
+    @property
     def layers(self) -> list[nn.Linear]:
         """The plain layers, in the order of their products."""
         return [plain for plain, _ in self._layers]
@@ -290,6 +295,11 @@ class Part(nn.Module):
     def plain(self) -> nn.Linear:
         """The layer for which it stands."""
         return self._joined.layers[self._place]
+
+    @property
+    def is_adapted(self) -> bool:
+        """Whether any of the joined layers is."""
+        return bool(self._joined.is_adapted)
 
     def forward(self, x: Tensor) -> Tensor:
         """The adapted product."""

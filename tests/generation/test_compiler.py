@@ -15,8 +15,18 @@ import pytest
 from grpo_tui.generation import compiler
 from grpo_tui.generation.compiler import CannotBuildError, library
 
-_COMPILER = shutil.which("cc")
-needs_compiler = pytest.mark.skipif(_COMPILER is None, reason="no C compiler")
+
+def _builds() -> bool:
+    try:
+        library()
+    except CannotBuildError:
+        return False
+    finally:
+        library.cache_clear()
+    return True
+
+
+needs_compiler = pytest.mark.skipif(not _builds(), reason="no C compiler that can build it")
 
 
 @pytest.fixture(autouse=True)
@@ -70,25 +80,61 @@ def test_where_nothing_can_be_kept_it_is_built_for_this_process(
     assert isinstance(library(), ctypes.CDLL)
 
 
+def place(folder: Path) -> Path:
+    """Where the library will be kept. Planted there before anything is loaded: a loaded file must not be written over."""
+    folder.mkdir(mode=0o700)
+    found = next(path for name in ("cc", "gcc") if (path := shutil.which(name)))
+    return folder / f"decode-{compiler._fingerprint(found)}.so"
+
+
+def another_library() -> str:
+    """One that loads, and is not ours."""
+    lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
+    return next(line.split()[-1] for line in lines if line.split()[-1].endswith((".so", ".so.6")))
+
+
 @needs_compiler
 def test_what_others_could_have_written_is_not_loaded(folder: Path) -> None:
-    """Seen to fail with: the check left out (the planted file then is loaded, and is no library)."""
-    library()
-    (kept,) = folder.iterdir()
-    kept.write_bytes(b"planted")
+    """Seen to fail with: the check left out."""
+    kept = place(folder)
+    shutil.copy(another_library(), kept)
+    planted = kept.read_bytes()
     folder.chmod(0o777)
-    library.cache_clear()
-    assert isinstance(library(), ctypes.CDLL)
-    assert kept.read_bytes() == b"planted"
+    assert library().decode is not None
+    assert kept.read_bytes() == planted
 
 
 @needs_compiler
-def test_a_broken_file_is_gone_round(folder: Path) -> None:
-    library()
-    (kept,) = folder.iterdir()
+def test_a_link_to_another_folder_is_not_followed(folder: Path, tmp_path: Path) -> None:
+    """Seen to fail with: the folder behind it asked."""
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    folder.symlink_to(tmp_path / "elsewhere")
+    assert library().decode is not None
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@needs_compiler
+def test_a_broken_file_is_replaced(folder: Path) -> None:
+    """Seen to fail with: it left there; the error let through."""
+    kept = place(folder)
     kept.write_bytes(b"cut")
-    library.cache_clear()
-    assert isinstance(library(), ctypes.CDLL)
+    assert library().decode is not None
+    assert len(kept.read_bytes()) > 1000
+
+
+@needs_compiler
+def test_where_the_first_compiler_fails_the_next_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", fake(tmp_path / "mine", "exit 1"))
+    assert library().decode is not None
+
+
+def test_without_its_source_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", fake(tmp_path / "mine", "exit 0"))
+    monkeypatch.setattr(compiler, "SOURCE", tmp_path / "none.c")
+    with pytest.raises(CannotBuildError, match=r"none\.c"):
+        library()
 
 
 @needs_compiler
@@ -115,6 +161,7 @@ def test_a_compiler_that_fails_is_told_in_a_line(
     script: str, says: str, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CC", fake(tmp_path / "mine", script))
+    monkeypatch.setenv("PATH", "/nonexistent")  # no other
     with pytest.raises(CannotBuildError) as caught:
         library()
     assert says in str(caught.value)
@@ -124,7 +171,8 @@ def test_a_compiler_that_fails_is_told_in_a_line(
 
 def test_a_compiler_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "TIMEOUT_S", 0.2)
-    monkeypatch.setenv("CC", fake(tmp_path / "mine", "exec sleep 30"))
+    monkeypatch.setenv("CC", fake(tmp_path / "mine", "exec /bin/sleep 30"))
+    monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(CannotBuildError, match="does not run"):
         library()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,13 +12,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from grpo_tui.config.schema import ModelConfig
 from grpo_tui.generation import compiler, fast
 from grpo_tui.generation.compiler import CannotBuildError, library
 from grpo_tui.generation.fast import FastSampler, make_sampler
-from grpo_tui.generation.native import Native
+from grpo_tui.generation.native import Native, _Arena
 from grpo_tui.generation.prompts import new_cache, prefill
 from grpo_tui.generation.straight import Straight
 from grpo_tui.generation.types import SampleRequest, SamplingSettings
+from grpo_tui.policy.loading import _add_adapter
 from grpo_tui.policy.policy import Policy, TokenBatch
 from tests.policy import models
 from tests.policy.models import PEFT_NOISE, batch_of, tiny_policy
@@ -233,6 +237,77 @@ def test_frozen_it_does_not_see_the_adapter_move(policy: Policy) -> None:
     assert not torch.equal(found_by(sampler, tokens), before)
 
 
+def test_it_goes_on_through_caches_that_grow_shift_and_are_taken_by_others(policy: Policy) -> None:
+    """Against each row alone. Seen to fail with: no room made; a row's start taken for another's."""
+    requests = [
+        SampleRequest(prompt_ids=tuple(range(2, 5 + 9 * (row % 3))), stream_key=str(row)) for row in range(7)
+    ]
+    settings = SamplingSettings(max_new_tokens=90)
+    sampler = FastSampler(policy, max_rows=3, compiles=True)
+    expected = [sampler.sample([request], settings, lambda _tick: None)[0] for request in requests]
+    found = sampler.sample(requests, settings, lambda _tick: None)
+    # Prompts that go through together are rounded otherwise than alone, so that a draw can come out another.
+    same = [
+        e.token_ids_T[:8].tolist() == f.token_ids_T[:8].tolist() for e, f in zip(expected, found, strict=True)
+    ]
+    assert sum(same) >= 6
+
+
+def test_a_cache_makes_more_room_when_it_is_full(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen to fail with: none made, which would write beyond it."""
+    sampler, tokens = FastSampler(policy, compiles=True), batch(5, length=20)
+    usual = found_by(sampler, tokens)
+    monkeypatch.setattr("grpo_tui.generation.slab.BLOCK", 2)
+    assert torch.equal(found_by(sampler, tokens), usual)
+
+
+def test_laying_out_that_breaks_off_is_begun_anew(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen to fail with: what was laid out of it taken for all."""
+    sampler, tokens = FastSampler(policy, compiles=True), batch(3)
+    usual = found_by(FastSampler(policy, compiles=True), tokens)
+    lay, calls = _Arena._lay, iter(range(100))
+
+    def breaks(self: _Arena, matrix: Tensor) -> None:
+        if next(calls) == 6:
+            raise MemoryError
+        lay(self, matrix)
+
+    monkeypatch.setattr(_Arena, "_lay", breaks)
+    with pytest.raises(MemoryError):
+        sampler.logits(tokens)
+    assert torch.equal(found_by(sampler, tokens), usual)
+
+
+def test_it_goes_with_its_sampler_and_on_closing(policy: Policy) -> None:
+    """Without the garbage collector. Seen to fail with: an arena that holds who holds it."""
+    sampler = FastSampler(policy, compiles=True)
+    found_by(sampler, batch(3))
+    native = sampler._decode
+    assert isinstance(native, Native)
+    assert native._arena is not None
+    memory = weakref.ref(native._arena)
+    sampler.close()
+    assert memory() is None
+    found_by(sampler, batch(3))
+    memory = weakref.ref(native._arena)
+    gc.disable()
+    try:
+        del sampler, native
+        assert memory() is None
+    finally:
+        gc.enable()
+
+
+def test_an_adapter_of_the_head_is_left_to_torch(policy: Policy) -> None:
+    """Seen to fail with: the head without it."""
+    names = {
+        name.rpartition(".")[2] for name, module in policy.model.named_modules() if hasattr(module, "lora_A")
+    }
+    base = policy.model.unload()
+    policy.model = _add_adapter(base, ModelConfig(lora_rank=4, lora_targets=(*sorted(names), "lm_head")), 0)
+    assert not FastSampler(policy, compiles=True).compiles
+
+
 @pytest.mark.parametrize("family", ["llama", "phi3", "smollm3"])
 def test_what_it_does_not_take_is_left_to_torch(family: str) -> None:
     """Heads of 8 numbers; other families."""
@@ -279,6 +354,36 @@ def test_where_it_is_off_it_goes_on_without_and_says_so(
     assert not sampler.compiles
     (line,) = said
     assert line.startswith("compiled decoding is off by up to ")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError("no 1 MB to lay the weights out in"), RuntimeError("odd"), AssertionError("no room")],
+)
+def test_where_it_fails_it_goes_on_without_and_says_so(
+    error: Exception, policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By torch's decode, not by the trusted sampler."""
+
+    def fails(*_arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(fast, "has_dots", lambda: True)
+    monkeypatch.setattr(Native, "__call__", fails)
+    said: list[str] = []
+    sampler = make_sampler(policy, "auto", said.append)
+    assert isinstance(sampler, FastSampler)
+    assert not sampler.compiles
+    assert said == [f"compiled decoding does not work here ({error}); torch's decode, slower"]
+
+
+def test_gates_far_below_nothing_are_shut(policy: Policy) -> None:
+    """Seen to fail with: exp cut off at 88, by which −3·10³⁸ would come out as −1.8."""
+    up = policy.model.get_base_model().model.layers[0].mlp
+    up.gate_proj.base_layer.weight.data.mul_(1e36)
+    up.up_proj.base_layer.weight.data.fill_(0.5)
+    sampler, torchs = FastSampler(policy, compiles=True), FastSampler(policy)
+    torch.testing.assert_close(found_by(sampler, batch(4)), found_by(torchs, batch(4)), atol=0.05, rtol=0.05)
 
 
 @pytest.mark.usefixtures("own_cache")
