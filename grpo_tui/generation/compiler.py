@@ -6,6 +6,7 @@ processor makes another file, so that a home that several machines share serves 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -78,10 +79,8 @@ def _kept(compiler: str, path: Path) -> Any:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _check_owner(path.parent)
     if path.exists():
-        try:
+        with contextlib.suppress(OSError):
             return ctypes.CDLL(str(path))
-        except OSError:
-            path.unlink()
     return ctypes.CDLL(str(_built(compiler, path)))
 
 

@@ -379,9 +379,9 @@ def test_where_it_fails_it_goes_on_without_and_says_so(
 
 def test_gates_far_below_nothing_are_shut(policy: Policy) -> None:
     """Seen to fail with: exp cut off at 88, by which −3·10³⁸ would come out as −1.8."""
-    up = policy.model.get_base_model().model.layers[0].mlp
-    up.gate_proj.base_layer.weight.data.mul_(1e36)
-    up.up_proj.base_layer.weight.data.fill_(0.5)
+    base = policy.model.get_base_model().model
+    base.embed_tokens.weight.data.abs_().mul_(50.0)  # so that a gate, which sums over them, is about −10³⁸
+    base.layers[0].mlp.gate_proj.base_layer.weight.data.fill_(-1e36)
     sampler, torchs = FastSampler(policy, compiles=True), FastSampler(policy)
     torch.testing.assert_close(found_by(sampler, batch(4)), found_by(torchs, batch(4)), atol=0.05, rtol=0.05)
 
