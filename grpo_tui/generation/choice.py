@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,10 @@ class Chosen(NamedTuple):
     tokens_N: Tensor
     logprobs_N: Tensor
     entropies_N: Tensor
+
+
+Choose = Callable[[Tensor, Tensor, SamplingSettings], Chosen]
+"""Logits ``N_V``, uniform numbers ``N``, and how to draw."""
 
 
 def choose(logits_N_V: Tensor, uniforms_N: Tensor, settings: SamplingSettings) -> Chosen:

@@ -1,4 +1,4 @@
-/* One decoded position of a Llama-like model in bfloat16, from embeddings to logits, in one call.
+/* One decoded position of a Llama-like model in bfloat16, from embeddings to logits, in one call; and drawing from them.
 
    What torch does in some forty calls a layer is here eleven stages with a barrier of the same threads between them. The
    time of a position is that of reading every weight once; so weights lie in the order in which they are read, and the
@@ -593,6 +593,81 @@ void decode(const Model *model, const Call *call) {
         plain(&work, &model->head, work.packed, work.packed_words, call->logits, 0);
     }
 }
+
+/* ---- drawing ---- */
+
+enum { BLOCK = 256 };
+
+/* Log-odds against the highest, 16 of a row from this token on; those beyond the last are forbidden. */
+static inline floats below(const bf16 *logits, int64_t token, int64_t count, float temperature, float highest) {
+    floats x;
+    if (token + WIDE <= count) x = widened(logits + token);
+    else {
+        bf16 last[WIDE];
+        for (int lane = 0; lane < WIDE; lane++) last[lane] = token + lane < count ? logits[token + lane] : 0xff80; /* −∞ */
+        x = widened(last);
+    }
+    return x / temperature - highest;
+}
+
+static inline floats weight_of(floats log_odds) {
+    return either(log_odds < all(-87.0f), all(0.0f), exponential(log_odds));
+}
+
+/* One token by inverting the cumulative distribution at `uniform`, its log-prob, and the entropy; as choice.py has it. */
+static void draw_one(
+    const bf16 *logits, int64_t count, float temperature, double uniform, double *blocks, int64_t *token, float *logprob,
+    float *entropy) {
+    floats most = all(-INFINITY);
+    for (int64_t at = 0; at < count; at += WIDE) {
+        floats x = below(logits, at, count, temperature, 0.0f);
+        most = either(x > most, x, most);
+    }
+    float highest = -INFINITY;
+    for (int lane = 0; lane < WIDE; lane++) highest = most[lane] > highest ? most[lane] : highest;
+    double sum = 0.0, mean = 0.0;
+    for (int64_t start = 0; start < count; start += BLOCK) {
+        floats weights = {}, products = {};
+        for (int64_t at = start; at < start + BLOCK && at < count; at += WIDE) {
+            floats x = below(logits, at, count, temperature, highest), weight = weight_of(x);
+            weights += weight;
+            products += weight * either(x < all(-1e4f), all(-1e4f), x); /* what is forbidden counts nothing */
+        }
+        blocks[start / BLOCK] = total(weights);
+        sum += blocks[start / BLOCK];
+        mean += total(products);
+    }
+    double target = uniform * sum, passed = 0.0;
+    int64_t start = 0, found = 0;
+    /* Rounding can put the target on the total: then the last token that has any weight is meant. */
+    for (; start + BLOCK < count && !(passed + blocks[start / BLOCK] > target); start += BLOCK) passed += blocks[start / BLOCK];
+    while (start > 0 && blocks[start / BLOCK] == 0.0) start -= BLOCK, passed -= blocks[start / BLOCK];
+    for (int64_t at = start, is_found = 0; at < start + BLOCK && at < count && !is_found; at += WIDE) {
+        floats weight = weight_of(below(logits, at, count, temperature, highest));
+        for (int lane = 0; lane < WIDE && !is_found; lane++) {
+            passed += weight[lane];
+            if (weight[lane] > 0.0f) found = at + lane;
+            is_found = passed > target;
+        }
+    }
+    *token = found;
+    *logprob = (float)((double)below(logits, found, count, temperature, highest)[0] - log(sum));
+    *entropy = (float)(log(sum) - mean / sum);
+}
+
+/* `blocks`: room for a sum of each 256 tokens, for each thread. */
+void draw(
+    const bf16 *logits, int64_t rows, int64_t count, double temperature, const double *uniforms, double *blocks, int64_t *tokens,
+    float *logprobs, float *entropies, int64_t threads) {
+    int64_t each = (count + BLOCK - 1) / BLOCK;
+#pragma omp parallel for num_threads((int)threads)
+    for (int64_t row = 0; row < rows; row++)
+        draw_one(
+            logits + row * count, count, (float)temperature, uniforms[row], blocks + omp_get_thread_num() * each, tokens + row,
+            logprobs + row, entropies + row);
+}
+
+/* ---- laying out ---- */
 
 /* A matrix of outputs × inputs, row by row, into panels; outputs beyond the last are zeros. */
 void lay_panels(uint32_t *panels, const bf16 *matrix, int64_t stride, int64_t outputs, int64_t inputs, int64_t threads) {

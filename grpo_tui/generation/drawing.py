@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from grpo_tui.generation.captured import Fixed
-from grpo_tui.generation.choice import choose
+from grpo_tui.generation.choice import Choose, choose
 from grpo_tui.generation.streams import uniforms
 from grpo_tui.generation.types import (
     Glimpse,
@@ -88,18 +88,19 @@ def draw_all(
     on_token: OnToken,
     *,
     captures: bool = False,
+    choose: Choose = choose,
 ) -> list[SampledTokens]:
     """Draw all requests, at most ``max_rows`` together, telling each position.
 
     Where memory runs out, what has not ended is drawn again with half as many rows; each completion has its own stream, so
-    it comes out the same. ``captures``: the record is kept over fixed addresses, on CUDA by a graph.
+    it comes out the same. ``captures``: the record is kept over fixed addresses, on CUDA by a graph. ``choose``: draws the tokens.
 
     Raises:
         torch.OutOfMemoryError: not even one row fits.
     """
     if not requests:
         return []
-    drawn, cost = Drawn(policy, requests, settings, captures=captures), Cost()
+    drawn, cost = Drawn(policy, requests, settings, captures=captures, choose=choose), Cost()
     try:
         while waiting := drawn.unfinished():
             max_rows = min(max_rows, len(waiting))
@@ -152,7 +153,9 @@ class Drawn:
         settings: SamplingSettings,
         *,
         captures: bool = False,
+        choose: Choose = choose,
     ) -> None:
+        self._choose = choose
         self._settings, self._pad_id = settings, policy.pad_id
         self._fixed = Fixed() if captures else None
         self.num_rows, self.device, self.max_new_tokens = (
@@ -211,7 +214,7 @@ class Drawn:
         self, logits_N_V: Tensor, rows_N: Tensor, running_N: Tensor, columns_N: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Draw and record, without waiting for the device; ``columns_N`` are how many tokens each row has."""
-        chosen = choose(logits_N_V, self._uniforms_B_T[rows_N, columns_N], self._settings)
+        chosen = self._choose(logits_N_V, self._uniforms_B_T[rows_N, columns_N], self._settings)
         tokens_N = torch.where(running_N, chosen.tokens_N, self._pad_id)
         lengths_N = columns_N + running_N
         ends_N = running_N & (chosen.tokens_N[:, None] == self._eos_ids).any(1)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from grpo_tui.generation import attention
 from grpo_tui.generation.captured import Captured
+from grpo_tui.generation.choice import choose
 from grpo_tui.generation.drawing import MAX_ROWS, Cost, Drawn, draw_all
 from grpo_tui.generation.folded import Twin
 from grpo_tui.generation.fused import Fused, can_fuse
@@ -101,8 +102,10 @@ class FastSampler:
                 return Rows(prompts, self._decode, drawn, max_rows, self._forget)
 
             return draw_all(
-                self._policy, requests, settings, self._max_rows, begin, on_token, captures=self.captures
-            )
+                self._policy, requests, settings, self._max_rows, begin, on_token,
+                captures=self.captures,
+                choose=self._decode.choose if isinstance(self._decode, Native) else choose,
+            )  # fmt: skip
 
     @torch.no_grad()
     def freeze(self, num_requests: int) -> None:

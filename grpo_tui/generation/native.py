@@ -12,17 +12,19 @@ import ctypes
 import mmap
 import sys
 from collections.abc import Sequence
-from ctypes import POINTER, Structure, c_float, c_int64, c_void_p
+from ctypes import POINTER, Structure, c_double, c_float, c_int64, c_void_p
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from grpo_tui.generation.choice import Chosen, choose
 from grpo_tui.generation.compiler import CannotBuildError, library
 from grpo_tui.generation.folded import Twin
 from grpo_tui.generation.products import Joined
 from grpo_tui.generation.slab import SlabCache
 from grpo_tui.generation.straight import Layer, LlamaParts
+from grpo_tui.generation.types import SamplingSettings
 from grpo_tui.policy.norm import RmsNorm
 
 WIDE = 16
@@ -30,6 +32,8 @@ WIDE = 16
 JOINED = 3
 """Layers that one product can stand for."""
 NEVER = 1 << 60
+DRAWN_BLOCK = 256
+"""Tokens whose weights are summed up for themselves where one is drawn."""
 HUGE_PAGE = 2 << 20
 """Bytes; laying 200 MB out in pages of 4 kB spends more time on taking them than on filling them."""
 KEPT_BYTES = 300 << 20
@@ -250,6 +254,25 @@ class Native(LlamaParts):
         cache.lengthen()
         return logits
 
+    def choose(self, logits_N_V: Tensor, uniforms_N: Tensor, settings: SamplingSettings) -> Chosen:
+        """:func:`~grpo_tui.generation.choice.choose` in two passes over the logits, where torch takes a dozen.
+
+        What is greedy or cut off (top-p, top-k) is left to that function. ``logits_N_V`` in bfloat16.
+        """
+        num_rows, vocabulary = logits_N_V.shape
+        if settings.temperature == 0 or settings.top_p < 1.0 or 0 < settings.top_k < vocabulary:
+            return choose(logits_N_V, uniforms_N, settings)
+        threads = torch.get_num_threads()
+        blocks = torch.empty(threads * -(-vocabulary // DRAWN_BLOCK), dtype=torch.float64)
+        logits, uniforms = logits_N_V.contiguous(), uniforms_N.contiguous()
+        tokens = torch.empty(num_rows, dtype=torch.long)
+        logprobs, entropies = torch.empty(2, num_rows).unbind()
+        self._library.draw(
+            logits.data_ptr(), num_rows, vocabulary, settings.temperature, uniforms.data_ptr(), blocks.data_ptr(),
+            tokens.data_ptr(), logprobs.data_ptr(), entropies.data_ptr(), threads,
+        )  # fmt: skip
+        return Chosen(tokens, logprobs, entropies)
+
     def _room(self, model: _Model, rows: int, columns: int, threads: int) -> int:
         """Address of what is worked in."""
         needed = self._library.work_bytes(ctypes.byref(model), rows, columns, threads)
@@ -387,6 +410,9 @@ def _typed(loaded: Any) -> Any:
     loaded.work_bytes.argtypes, loaded.work_bytes.restype = (c_void_p, c_int64, c_int64, c_int64), c_int64
     loaded.lay_panels.argtypes = (c_void_p, c_void_p, c_int64, c_int64, c_int64, c_int64)
     loaded.lay_panels.restype = None
+    pointers = (c_void_p,) * 5
+    loaded.draw.argtypes = (c_void_p, c_int64, c_int64, c_double, *pointers, c_int64)
+    loaded.draw.restype = None
     return loaded
 
 

@@ -1,96 +1,95 @@
 """How a step's time grows: ``python -m tests.benchmarks.scaling [--model FILE.gguf] [--device cuda]``.
 
-Group sizes from 4 to 64 and completion lengths from 64 to 2,048, each doubled, every completion as long as allowed. Attention
-alone, whose work grows with the square of the length, is measured by itself at the shapes of update and decoding, so that the
-rest can be judged: the claim is that twice the answers, or twice the length apart from attention, take at most twice the time.
+Group sizes from 4 to 64 and completion lengths from 64 to 2,048, each doubled, every completion as long as allowed. Attention,
+whose work grows with the square of the length, is measured where it is in the same update and decoding, so that the rest can
+be judged: the claim is that twice the answers, or twice the length apart from attention, take at most twice the time.
 """
 
 from __future__ import annotations
 
 import itertools
+import re
 import statistics
 import time
 from collections.abc import Sequence
-from typing import Any
+from contextlib import nullcontext
 
 import torch
 
+from grpo_tui.engine.control import Control, Gate
+from grpo_tui.engine.step import run_step
 from grpo_tui.engine.trainer import Trainer
-from grpo_tui.generation.straight import _attended, _turns_keys
+from grpo_tui.events.records import Phase
+from grpo_tui.generation.fast import FastSampler
+from grpo_tui.generation.prompts import new_cache, prefill
+from grpo_tui.generation.straight import Straight
+from grpo_tui.generation.threads import decoding_threads
 from tests.benchmarks.steps import measured, phase_seconds, trainer_for
 from tests.benchmarks.tables import command_line, markdown, parser_of, publish
 
 SIZES, LENGTHS = (4, 8, 16, 32, 64), (64, 128, 256, 512, 1024, 2048)
+ATTENTION = re.compile(
+    r"_Short|_ShortBackward|aten::scaled_dot_product_attention|ScaledDotProduct\w*Backward0"
+)
+"""What the profiler calls attention, forward and backward: our own of short rows, and torch's."""
 NOISE = 0.05
 """Of a ratio: what a median of a few steps may be off by."""
 
 
-def attention_seconds(trainer: Trainer, rows: int, length: int) -> float:
-    """Forward and backward of all layers' attention over full rows, in as many microbatches as the update makes."""
-    policy = trainer.policy
-    config = policy.model.config.get_text_config()
-    heads = config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // heads
-    at_once = max(1, min(rows, trainer.microbatch_tokens // length))
-    shape = (at_once, heads, length, size)
-    q, k, v = (
-        torch.randn(shape, device=policy.device, dtype=policy.dtype, requires_grad=True) for _ in range(3)
-    )
-    mask = torch.ones(length, length, dtype=torch.bool, device=policy.device).tril()
+def update_attention_seconds(trainer: Trainer) -> float:
+    """Of one more step's update: attention forward and backward where it is, as the profiler sees it."""
+    from torch.profiler import ProfilerActivity, profile
 
-    def once() -> float:
-        if policy.device.type == "cuda":
-            torch.cuda.synchronize()
-        started = time.perf_counter()
-        out = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        out.backward(torch.ones_like(out))  # type: ignore[no-untyped-call,unused-ignore]
-        if policy.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - started
-
-    once()
-    passes: float = rows / at_once * config.num_hidden_layers
-    return statistics.median(once() for _ in range(3)) * passes
+    on_cuda = trainer.policy.device.type == "cuda"
+    profiler = profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_cuda else [])])
+    gate = Gate(Control(start_paused=False), lambda _event: None)
+    gate.mark = lambda phase: profiler if phase == Phase.UPDATE else nullcontext()
+    gate.between_steps(trainer.finished_steps + 1)
+    run_step(trainer, gate)
+    microseconds = "device_time_total" if on_cuda else "cpu_time_total"
+    found = [e for e in profiler.key_averages() if ATTENTION.fullmatch(e.key)]
+    return sum(float(getattr(event, microseconds)) for event in found) / 1e6
 
 
 @torch.no_grad()
 def decoding_attention_seconds(trainer: Trainer, rows: int, length: int) -> float:
-    """All layers' attention of ``length`` decoded positions, each to the cache as it lies, measured at five fillings of it."""
-    policy = trainer.policy
-    config = policy.model.config.get_text_config()
-    heads = config.num_attention_heads
-    shared = getattr(config, "num_key_value_heads", None) or heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // heads
-    weight = policy.model.get_input_embeddings().weight
-    turned = _turns_keys(weight)
-    kind: dict[str, Any] = {"device": policy.device, "dtype": policy.dtype}
-    query = torch.randn(rows, shared, heads // shared, size, **kind)
-    caches = []  # each layer's own: a pass finds none of them where the one before it left it
-    for _ in range(config.num_hidden_layers):
-        values = torch.randn(rows, shared, length, size, **kind)
-        lying = torch.randn(rows, shared, size, length, **kind).transpose(2, 3)
-        caches.append((lying if turned else torch.randn_like(values), values))
+    """Of ``length`` decoded positions, what each takes more than a first one: attention, by the run's own decoder.
 
-    def once(filled: int) -> float:
-        if policy.device.type == "cuda":
-            torch.cuda.synchronize()
-        started = time.perf_counter()
-        for keys, values in caches:
-            seen = keys[:, :, :filled], values[:, :, :filled]
-            if turned:
-                _attended(query, *seen, None, size**-0.5)
-            else:
-                torch.nn.functional.scaled_dot_product_attention(query, *seen)
-        if policy.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - started
+    Measured at five fillings of the cache.
+    """
+    sampler = trainer.sampler
+    assert isinstance(sampler, FastSampler)
+    device = trainer.policy.device
+    tokens = torch.full((rows,), 5, device=device)
+    with sampler._on_its_device(), decoding_threads(trainer.policy), sampler._twin.awake(rows) as model:
+        first = new_cache(model, 1)
+        prefill(model, tokens[:, None], torch.ones(rows, 1, dtype=torch.bool, device=device), first)
+        turned = isinstance(sampler._decode, Straight) and sampler._decode.turns_keys
 
-    found = []
-    for quarter in range(5):
-        filled = max(1, length * quarter // 4)
-        once(filled)
-        found.append(statistics.median(once(filled) for _ in range(5)))
-    return length * sum((before + after) / 2 for before, after in itertools.pairwise(found)) / 4
+        def seconds(filled: int) -> float:
+            cache = first.like(rows, filled, length + 1, turns_keys=turned)
+            cache.make_room(filled + 1)
+            places = torch.full((rows,), filled, device=device)
+
+            def once() -> float:
+                for layer in cache.layers:
+                    layer.length = filled
+                if device.type == "cuda":
+                    torch.cuda.synchronize()
+                started = time.perf_counter()
+                sampler._decode(tokens, places, None, cache)
+                if device.type == "cuda":
+                    torch.cuda.synchronize()
+                return time.perf_counter() - started
+
+            once()
+            found = statistics.median(once() for _ in range(15))
+            sampler._forget()
+            return found
+
+        least = seconds(1)
+        more = [max(0.0, seconds(max(1, length * quarter // 4)) - least) for quarter in range(5)]
+    return length * sum((before + after) / 2 for before, after in itertools.pairwise(more)) / 4
 
 
 def doublings(seconds: Sequence[float]) -> list[float]:
@@ -136,7 +135,7 @@ def by_length(
         options = (f"sampling.group_size={size}", f"sampling.max_completion_tokens={length}")
         with trainer_for(model, *options, device=device, dtype=dtype) as trainer:
             found = measured(trainer, steps)
-            attention = attention_seconds(trainer, size, length)
+            attention = update_attention_seconds(trainer)
             looking = decoding_attention_seconds(trainer, size, length)
         timings = [m.timing for m in found if m.timing is not None]
         decode.append(statistics.median(t.decode.seconds for t in timings))

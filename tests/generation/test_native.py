@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from grpo_tui.config.schema import ModelConfig
 from grpo_tui.generation import compiler, fast
+from grpo_tui.generation.choice import choose
 from grpo_tui.generation.compiler import CannotBuildError, library
 from grpo_tui.generation.fast import FastSampler, make_sampler
 from grpo_tui.generation.native import Native, _Arena
@@ -354,6 +356,68 @@ def test_where_it_is_off_it_goes_on_without_and_says_so(
     assert not sampler.compiles
     (line,) = said
     assert line.startswith("compiled decoding is off by up to ")
+
+
+ALMOST_ONE = 1.0 - 2.0**-53
+ROUNDING = 3e-6
+"""Of a cumulative sum in float32 blocks: uniform numbers so near to a token's end may draw its neighbour."""
+
+
+@pytest.fixture(scope="module")
+def native() -> Native:
+    decode = FastSampler(in_bf16(made("llama_wide")), compiles=True)._decode
+    assert isinstance(decode, Native)
+    return decode
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7, 3.0])
+@pytest.mark.parametrize("size", [3, 16, 255, 257, 1000, 4099])
+def test_it_draws_what_the_model_gives(native: Native, size: int, temperature: float) -> None:
+    """Seen to fail with: no temperature; tokens beyond the last drawn; a block passed twice; the entropy's sign."""
+    generator = torch.Generator().manual_seed(size)
+    logits = torch.randn(400, size, generator=generator).mul(3).bfloat16()
+    logits[:, ::7] = -math.inf
+    uniforms = torch.rand(400, generator=generator, dtype=torch.float64)
+    settings = SamplingSettings(max_new_tokens=1, temperature=temperature)
+    found, expected = (draw(logits, uniforms, settings) for draw in (native.choose, choose))
+    shares = torch.softmax(logits.double() / temperature, dim=-1)
+    ends, share = (t.gather(-1, found.tokens_N[:, None]).squeeze(-1) for t in (shares.cumsum(-1), shares))
+    assert ((ends - share - ROUNDING <= uniforms) & (uniforms <= ends + ROUNDING)).all()
+    same = found.tokens_N == expected.tokens_N
+    assert same.float().mean() > 0.99
+    torch.testing.assert_close(found.logprobs_N[same], expected.logprobs_N[same], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found.entropies_N, expected.entropies_N, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("uniform", "token"), [(0.0, 300), (ALMOST_ONE, 690), (1.0, 690)])
+def test_it_draws_no_token_without_weight(native: Native, uniform: float, token: int) -> None:
+    """Seen to fail with: the last block taken where the target lies on the total and it has no weight."""
+    logits = torch.full((1, 1200), -math.inf, dtype=torch.bfloat16)
+    logits[0, [300, 301, 690]] = torch.tensor([-14.0, 0.0, -14.0]).bfloat16()
+    uniforms = torch.tensor([uniform], dtype=torch.float64)
+    found = native.choose(logits, uniforms, SamplingSettings(max_new_tokens=1))
+    assert found.tokens_N.tolist() == [token]
+
+
+@pytest.mark.parametrize(
+    "bad", [[math.nan, 1.0, 2.0], [math.inf, 1.0, 2.0], [-math.inf] * 3, [math.nan] * 600]
+)
+def test_what_is_no_distribution_is_told_by_nan(native: Native, bad: list[float]) -> None:
+    uniforms = torch.tensor([0.0, 0.5, ALMOST_ONE], dtype=torch.float64)
+    logits = torch.tensor([bad] * 3).bfloat16()
+    found = native.choose(logits, uniforms, SamplingSettings(max_new_tokens=1))
+    assert found.logprobs_N.isnan().all()
+    assert all(0 <= token < len(bad) for token in found.tokens_N.tolist())
+
+
+@pytest.mark.parametrize("options", [{"temperature": 0.0}, {"top_p": 0.5}, {"top_k": 2}])
+def test_greedy_and_cut_off_draws_are_torchs(native: Native, options: dict[str, Any]) -> None:
+    """Seen to fail with: either drawn from the whole distribution."""
+    logits = torch.randn(50, 40, generator=torch.Generator().manual_seed(0)).bfloat16()
+    uniforms = torch.linspace(0, ALMOST_ONE, 50, dtype=torch.float64)
+    settings = SamplingSettings(max_new_tokens=1, **options)
+    found, expected = (draw(logits, uniforms, settings) for draw in (native.choose, choose))
+    assert all(torch.equal(f, e) for f, e in zip(found, expected, strict=True))
 
 
 @pytest.mark.parametrize(
