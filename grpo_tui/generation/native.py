@@ -257,10 +257,11 @@ class Native(LlamaParts):
     def choose(self, logits_N_V: Tensor, uniforms_N: Tensor, settings: SamplingSettings) -> Chosen:
         """:func:`~grpo_tui.generation.choice.choose` in two passes over the logits, where torch takes a dozen.
 
-        What is greedy or cut off (top-p, top-k) is left to that function. ``logits_N_V`` in bfloat16.
+        What is greedy or cut off (top-p, top-k), and logits that are not bfloat16, are left to that function.
         """
         num_rows, vocabulary = logits_N_V.shape
-        if settings.temperature == 0 or settings.top_p < 1.0 or 0 < settings.top_k < vocabulary:
+        cuts_off = settings.top_p < 1.0 or 0 < settings.top_k < vocabulary
+        if settings.temperature == 0 or cuts_off or logits_N_V.dtype is not torch.bfloat16:
             return choose(logits_N_V, uniforms_N, settings)
         threads = torch.get_num_threads()
         blocks = torch.empty(threads * -(-vocabulary // DRAWN_BLOCK), dtype=torch.float64)
