@@ -4,13 +4,14 @@ Arithmetic, not a measurement: ``grpo-tui doctor --fit MODEL`` really runs the w
 b bytes each, L layers, hidden width h, kv = key/value heads × head size, inner width i, T tokens at once):
 
     weights      N·b
-    twin         N·b − vocabulary            the sampler's copy of the layers below a billion parameters (``generation/folded.py``)
+    twin         N·b − vocabulary            the sampler's copy of the layers below a billion parameters (``generation/folded.py``);
+                                             of a small model in bf16 on a CPU N·b, and it stays (``generation/native.py``)
     adapter      20·r·Σ(in + out)            float32, its gradient, AdamW's two moments, a snapshot
     cache        T·L·2·kv·b                  of the rows decoded together
     activations  T·L·(8h + 2kv + 4i + 2s)·b  kept for the backward pass; with checkpointing T·h·b a layer and one layer's;
                                              s = heads × length on a CPU with short rows (``policy/attention.py``), else 0
 
-Sampling and updating follow one another, so the larger of twin with cache and activations counts. For the activations see Korthikanti
+Sampling and updating follow one another, so the larger of twin with cache and activations counts, beside a twin that stays. For the activations see Korthikanti
 et al. 2022 (arXiv 2205.05198, section 4.1), here without dropout. Against what ``doctor --fit`` measured on a CPU: 1.65 MB
 a token for 1.69 (SmolLM2-135M in float32), 0.13 for 0.17 (the bundled model, 16 rows of 366 tokens).
 """
@@ -33,6 +34,8 @@ SHORT_ROWS = 1 << 17
 """Up to this square of a row's length a CPU keeps attention probabilities (``policy/attention.py``)."""
 COPIED_PARAMETERS = 1_000_000_000
 """Below this the sampler copies the layers for as long as it samples (``generation/folded.py``)."""
+STAYING_BYTES = 300 << 20
+"""A copy laid out for compiled decoding stays from one sampling to the next up to this size (``generation/native.py``)."""
 ROWS_AT_ONCE = 256
 """Most rows that a sampler decodes together (``generation/drawing.py``)."""
 
@@ -48,16 +51,19 @@ class FitEstimate:
     cache: int
     activations: int
     available_bytes: int
+    twin_stays: bool = False
+    """Whether the twin is there while weights are updated too."""
 
     @property
     def total(self) -> int:
         """At the worst moment of a step."""
-        return self.weights + self.adapter + max(self.sampling, self.activations)
+        staying = self.twin if self.twin_stays else 0
+        return self.weights + self.adapter + staying + max(self.sampling, self.activations)
 
     @property
     def sampling(self) -> int:
         """What is there only while completions are sampled."""
-        return self.twin + self.cache
+        return self.cache + (0 if self.twin_stays else self.twin)
 
     @property
     def fits(self) -> bool | None:
@@ -93,13 +99,16 @@ def estimate_fit(
     kept = shape.num_layers * of_layer
     if config.optim.gradient_checkpointing:
         kept = shape.num_layers * shape.hidden_size * width + of_layer
-    vocabulary = shape.vocab_size * shape.hidden_size
+    weights = shape.num_parameters * width
+    twin = weights - width * min(shape.num_parameters, shape.vocab_size * shape.hidden_size)
+    stays = not on_gpu and dtype == "bf16" and weights <= STAYING_BYTES and _cpu_has_bf16()
+    if stays:
+        twin = weights  # its head too
     return FitEstimate(
         dtype=dtype,
-        weights=shape.num_parameters * width,
-        twin=width * max(0, shape.num_parameters - vocabulary)
-        if shape.num_parameters < COPIED_PARAMETERS
-        else 0,
+        weights=weights,
+        twin=twin if shape.num_parameters < COPIED_PARAMETERS else 0,
+        twin_stays=stays,
         adapter=20 * config.model.lora_rank * _widths(config, shape),
         cache=min(rows, ROWS_AT_ONCE) * length * shape.num_layers * 2 * key_value * width,
         activations=tokens * kept,

@@ -276,10 +276,10 @@ def _fit_lines(
 
 def _parts(guess: FitEstimate) -> tuple[Span, ...]:
     parts = [("weights", guess.weights), ("adapter", guess.adapter)]
-    if guess.activations >= guess.sampling:
-        parts += [("activations", guess.activations)]
-    else:
-        parts += [("sampler's copy", guess.twin), ("cache", guess.cache)]
+    updates = guess.activations >= guess.sampling
+    if guess.twin_stays or not updates:
+        parts += [("sampler's copy", guess.twin)]
+    parts += [("activations", guess.activations) if updates else ("cache", guess.cache)]
     text = " + ".join(f"{name} {memory(size)}" for name, size in parts if size)
     return ((text, ""),)
 

@@ -23,6 +23,7 @@ from grpo_tui.config.local_models import (
 )
 from grpo_tui.config.presets import PRESETS
 from grpo_tui.data.bundled import TINY_MODEL, bundled_path
+from grpo_tui.tui.welcoming import _parts
 from tests.support.model_shapes import SMOLLM2
 
 LLAMA = {
@@ -242,10 +243,11 @@ def test_parts_of_the_estimate_by_hand() -> None:
 
 def test_what_the_estimate_takes_from_modules_that_need_torch() -> None:
     from grpo_tui.config import estimate
-    from grpo_tui.generation import drawing, folded
+    from grpo_tui.generation import drawing, folded, native
     from grpo_tui.policy import attention, loading
 
     assert estimate.COPIED_PARAMETERS == folded.COPIED_PARAMETERS
+    assert estimate.STAYING_BYTES == native.KEPT_BYTES
     assert estimate.ROWS_AT_ONCE == drawing.MAX_ROWS
     assert estimate.SHORT_ROWS == attention.SHORT
     assert estimate.SMALL_PARAMETERS == loading.SMALL_MODEL_PARAMETERS
@@ -257,6 +259,32 @@ def test_a_large_model_is_not_copied() -> None:
         guess = estimate_fit(PRESETS["gsm8k"](), large, on_gpu=on_gpu, available_bytes=0)
         assert guess is not None
         assert guess.twin == 0
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_small_models_copy_for_compiled_decoding_stays(
+    quick: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the activations too. Seen to fail with: it counted while sampling only."""
+    monkeypatch.setattr("grpo_tui.config.estimate._cpu_has_bf16", lambda: quick)
+    config = PRESETS["gsm8k"]()
+    config = replace(config, model=replace(config.model, dtype="bf16"))
+    guess = estimate_fit(config, SMOLLM2, on_gpu=False, available_bytes=0)
+    assert guess is not None
+    assert guess.activations > guess.sampling
+    if quick:
+        assert guess.twin == guess.weights
+        assert guess.total == 2 * guess.weights + guess.adapter + guess.activations
+        assert [name for name in ("sampler's copy", "activations") if name in _parts(guess)[0][0]] == [
+            "sampler's copy",
+            "activations",
+        ]
+    else:
+        assert guess.total == guess.weights + guess.adapter + guess.activations
+    large = replace(SMOLLM2, num_parameters=500_000_000)
+    guess = estimate_fit(config, large, on_gpu=False, available_bytes=0)
+    assert guess is not None
+    assert not guess.twin_stays
 
 
 def test_the_estimate_is_near_what_was_measured_of_a_real_model_on_a_cpu() -> None:
