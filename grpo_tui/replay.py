@@ -13,6 +13,7 @@ from grpo_tui.runs.schema import RunFileError
 from grpo_tui.runs.script import Script, read_script, script_of, to_text
 
 DIFFERS = 1
+OTHER_ROUNDING = "on another processor, or with other threads or versions, numbers are rounded otherwise"
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -52,7 +53,7 @@ def verdict(script: Script, result: Replay) -> str:
     """What came of a replay, in one line."""
     done = f"{result.num_steps} steps and {result.num_commands} commands"
     if result.difference:
-        return f"differs: {result.difference} (after {done})"
+        return f"differs: {result.difference} (after {done}); {OTHER_ROUNDING}"
     if script.finished:
         return (
             f"the same: {done}, {result.num_compared} states compared, left in state {result.state_hash[:12]}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from grpo_tui.replay import OTHER_ROUNDING
 from tests.cli.support import Command
 from tests.engine.support import run_small, small_config
 
@@ -44,6 +45,7 @@ def test_a_run_is_repeated_and_its_script_can_be_changed(
     answer = grpo_tui("replay", "--from-script", script)
     assert answer.code == 1
     assert "differs: step 2 came to state" in answer.out.splitlines()[-1]
+    assert answer.out.splitlines()[-1].endswith(OTHER_ROUNDING)
 
 
 @pytest.mark.parametrize(
