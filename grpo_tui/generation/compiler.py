@@ -64,12 +64,9 @@ def _by(compiler: str) -> Any:
     name = f"decode-{_fingerprint(compiler)}.so"
     folder = _cache_folder()
     if folder is not None:
-        try:
+        # A folder may not be writable, or not ours alone, and a file in it not fit to be loaded.
+        with contextlib.suppress(OSError):
             return _kept(compiler, folder / name)
-        except (
-            OSError
-        ):  # a folder that cannot be written or is not ours alone, or a file in it that cannot be loaded
-            pass
     with tempfile.TemporaryDirectory(prefix="grpo-tui-") as own:
         return ctypes.CDLL(str(_built(compiler, Path(own) / name)))
 

@@ -274,6 +274,7 @@ static void low_ranks(const Work *work, const Product *product, const uint32_t *
 /* y, or x + y: row by row. */
 static void plain(
     const Work *work, const Product *product, const uint32_t *packed, int64_t packed_words, bf16 *to, int adds) {
+    low_ranks(work, product, packed, packed_words);
     int64_t blocks = (product->outputs + WIDE - 1) / WIDE;
     for (int64_t block = from(blocks, work->me, work->of); block < from(blocks, work->me + 1, work->of); block++) {
         int64_t count = product->outputs - block * WIDE;
@@ -293,6 +294,7 @@ static void plain(
 
 /* silu(gate) · up, packed for down. */
 static void gated(const Work *work, const Product *product) {
+    low_ranks(work, product, work->packed, work->packed_words);
     int64_t blocks = product->outputs / 2 / WIDE;
     for (int64_t block = from(blocks, work->me, work->of); block < from(blocks, work->me + 1, work->of); block++)
         for (int64_t tile = 0; tile < work->tiles; tile++) {
@@ -504,7 +506,7 @@ static void attended(const Work *work, const Layer *layer, int64_t at, int64_t r
 static void attention(const Work *work, const Layer *layer, int64_t at) {
     int64_t shared = work->model->shared, tasks = work->call->rows * shared;
     for (int64_t task = from(tasks, work->me, work->of); task < from(tasks, work->me + 1, work->of); task++)
-        attended(work, layer, at, task % work->call->rows, task / work->call->rows); /* by heads, as above */
+        attended(work, layer, at, task % work->call->rows, task / work->call->rows); /* by heads: see normed */
 }
 
 /* ---- what is called ---- */
@@ -572,20 +574,16 @@ void decode(const Model *model, const Call *call) {
             const Layer *layer = model->layers + at;
             normed(&work, layer->before_attention, layer->eps);
             wait_for_all(&work);
-            low_ranks(&work, &layer->qkv, work.packed, work.packed_words);
             plain(&work, &layer->qkv, work.packed, work.packed_words, work.heads, 0);
             wait_for_all(&work);
             attention(&work, layer, at);
             wait_for_all(&work);
-            low_ranks(&work, &layer->out, work.packed, work.packed_words);
             plain(&work, &layer->out, work.packed, work.packed_words, call->x, 1);
             wait_for_all(&work);
             normed(&work, layer->before_mlp, layer->mlp_eps);
             wait_for_all(&work);
-            low_ranks(&work, &layer->gate_up, work.packed, work.packed_words);
             gated(&work, &layer->gate_up);
             wait_for_all(&work);
-            low_ranks(&work, &layer->down, work.hidden, work.hidden_words);
             plain(&work, &layer->down, work.hidden, work.hidden_words, call->x, 1);
             wait_for_all(&work);
         }

@@ -211,11 +211,7 @@ class Native(LlamaParts):
     ) -> Tensor:
         """Feed one token a row; logits of the next, ``B_V``.
 
-        Args:
-            tokens_B: tokens drawn last.
-            positions_B: their positions.
-            looks: boolean ``B_1_1_S``, True where a row may look, the new position included; None: everywhere.
-            cache: what came before, keys not turned; the new position is added.
+        Arguments as :class:`~grpo_tui.generation.straight.Straight` has them, but for keys, which are not turned.
         """
         model = self._model
         assert model is not None

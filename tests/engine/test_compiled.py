@@ -6,21 +6,12 @@ import pytest
 
 from grpo_tui.engine.trainer import Trainer
 from grpo_tui.generation import fast
-from grpo_tui.generation.compiler import CannotBuildError, library
 from grpo_tui.generation.fast import FastSampler
 from grpo_tui.generation.native import Native
 from tests.engine.support import small_config, trainer_of
+from tests.support.compiled import needs_compiler
 
-
-def _builds() -> bool:
-    try:
-        library()
-    except CannotBuildError:
-        return False
-    return True
-
-
-pytestmark = pytest.mark.skipif(not _builds(), reason="no C compiler")
+pytestmark = needs_compiler
 
 
 def natives(trainer: Trainer) -> list[Native]:

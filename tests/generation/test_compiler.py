@@ -14,19 +14,7 @@ import pytest
 
 from grpo_tui.generation import compiler
 from grpo_tui.generation.compiler import CannotBuildError, library
-
-
-def _builds() -> bool:
-    try:
-        library()
-    except CannotBuildError:
-        return False
-    finally:
-        library.cache_clear()
-    return True
-
-
-needs_compiler = pytest.mark.skipif(not _builds(), reason="no C compiler that can build it")
+from tests.support.compiled import needs_compiler
 
 
 @pytest.fixture(autouse=True)

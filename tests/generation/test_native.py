@@ -26,20 +26,9 @@ from grpo_tui.policy.loading import _add_adapter
 from grpo_tui.policy.policy import Policy, TokenBatch
 from tests.policy import models
 from tests.policy.models import PEFT_NOISE, batch_of, tiny_policy
+from tests.support.compiled import needs_compiler
 
-
-def _builds() -> bool:
-    try:
-        library()
-    except CannotBuildError:
-        return False
-    return True
-
-
-pytestmark = [
-    pytest.mark.filterwarnings(PEFT_NOISE),
-    pytest.mark.skipif(not _builds(), reason="no C compiler"),
-]
+pytestmark = [pytest.mark.filterwarnings(PEFT_NOISE), needs_compiler]
 
 
 def in_bf16(policy: Policy) -> Policy:
