@@ -6,7 +6,8 @@
 
    Layouts. A pair is two neighbouring inputs of one row or output, 32 bits: what VDPBF16PS multiplies and adds.
      panels   [block of 16 outputs][pair of inputs][16 outputs]
-     packed   [tile of 16 rows][pair of inputs][16 rows]
+     packed   [tile of 16 rows][pair of inputs][16 rows]; for matrix instructions, which take panels as they lie,
+              [tile of 16 rows][chunk of 16 pairs][16 rows][pair of the chunk]
    Everything else is row by row. What stands in the place of rows beyond the last is multiplied, and nowhere looked at.
 
    Built and called by native.py; the structures below are repeated there. */
@@ -29,19 +30,42 @@
 #define DOTS_IN_HARDWARE 0
 #endif
 
+/* TILES: by matrix instructions (AMX); 2: by what they do in plain C, for tests. */
+#ifndef TILES
+#if DOTS_IN_HARDWARE && defined(__AMX_BF16__) && defined(__AMX_TILE__)
+#define TILES 1
+#else
+#define TILES 0
+#endif
+#endif
+#if TILES == 1
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 /* Of the OpenMP that torch has loaded. */
 extern int omp_get_thread_num(void), omp_get_num_threads(void);
 
 enum { WIDE = 16, MOST_LAYERS_JOINED = 3 };
-#ifndef AHEAD
-#define AHEAD 128
+enum { CHUNK = 16, CHUNK_WORDS = CHUNK * WIDE, HALF_CHUNK = CHUNK / 2 }; /* in pairs */
+
+/* Weights are asked for this many pairs ahead. An EPYC reads fastest past its caches; a Xeon does so at a third of its speed. */
+enum { AHEAD = 128 };
+#ifdef __AMX_TILE__
+#define ASK_FOR(address) __builtin_prefetch(address, 0, 2)
+#define ASK_FOR_VALUES(address) __builtin_prefetch(address, 0, 3) /* while scores are worked out */
+#else
+#define ASK_FOR(address) __builtin_prefetch(address, 0, 0)
+#define ASK_FOR_VALUES(address) ((void)(address))
 #endif
 
 typedef uint16_t bf16;
-typedef float floats __attribute__((vector_size(64), aligned(4)));
-typedef int32_t ints __attribute__((vector_size(64), aligned(4)));
-typedef uint32_t words __attribute__((vector_size(64), aligned(4)));
-typedef uint16_t shorts __attribute__((vector_size(32), aligned(2)));
+/* Read and written where they lie, as whatever: copied by memcpy, GCC would take them apart and wait for the pieces. */
+typedef float floats __attribute__((vector_size(64), aligned(4), may_alias));
+#define ON_A_LINE __attribute__((aligned(64)))
+typedef int32_t ints __attribute__((vector_size(64), aligned(4), may_alias));
+typedef uint32_t words __attribute__((vector_size(64), aligned(4), may_alias));
+typedef uint16_t shorts __attribute__((vector_size(32), aligned(2), may_alias));
 
 /* Linear layers that read one input, with their adapters: y = W x + s B (A x) + bias. */
 typedef struct {
@@ -87,9 +111,7 @@ typedef struct {
 /* ---- numbers ---- */
 
 static inline floats widened(const bf16 *from) {
-    shorts narrow;
-    memcpy(&narrow, from, sizeof narrow);
-    return (floats)(__builtin_convertvector(narrow, words) << 16);
+    return (floats)(__builtin_convertvector(*(const shorts *)from, words) << 16);
 }
 
 static inline shorts narrowed(floats x) {
@@ -125,17 +147,9 @@ static inline floats dot(floats sum, words w, words x) {
 #endif
 }
 
-static inline words loaded(const uint32_t *from) {
-    words found;
-    memcpy(&found, from, sizeof found);
-    return found;
-}
+static inline words loaded(const uint32_t *from) { return *(const words *)from; }
 
-static inline floats loaded_floats(const float *from) {
-    floats found;
-    memcpy(&found, from, sizeof found);
-    return found;
-}
+static inline floats loaded_floats(const float *from) { return *(const floats *)from; }
 
 /* exp to two units in the last place; from 88 on infinite, and NaN stays NaN. Cody and Waite's reduction, a polynomial of degree 6. */
 static inline floats exponential(floats x) {
@@ -158,55 +172,142 @@ static inline floats exponential(floats x) {
 }
 
 static inline float total(floats x) {
+#if DOTS_IN_HARDWARE
+    return _mm512_reduce_add_ps((__m512)x);
+#else
     float sum = 0.0f;
     for (int lane = 0; lane < WIDE; lane++) sum += x[lane];
     return sum;
+#endif
+}
+
+/* Of numbers, among which there is no NaN. */
+static inline float largest(floats x) {
+#if DOTS_IN_HARDWARE
+    return _mm512_reduce_max_ps((__m512)x);
+#else
+    float most = x[0];
+    for (int lane = 1; lane < WIDE; lane++) most = x[lane] > most ? x[lane] : most;
+    return most;
+#endif
 }
 
 /* ---- a tile of a product ---- */
 
-/* sums[r] += 16 outputs of row r, over pairs of inputs. */
-static inline __attribute__((always_inline)) void multiply(
-    floats *restrict sums, const uint32_t *restrict panel, const uint32_t *restrict packed, int64_t pairs, const int rows) {
-    floats held[WIDE];
-    for (int row = 0; row < rows; row++) held[row] = sums[row];
-    for (int64_t pair = 0; pair < pairs; pair++) {
-        words w = loaded(panel + pair * WIDE);
-        const uint32_t *x = packed + pair * WIDE;
-        __builtin_prefetch(panel + (pair + AHEAD) * WIDE, 0, 0);
-#pragma GCC unroll 16
-        for (int row = 0; row < rows; row++) held[row] = dot(held[row], w, (words){} + x[row]);
-    }
-    for (int row = 0; row < rows; row++) sums[row] = held[row];
-}
+enum { TOGETHER = 4 }; /* blocks of outputs for which a tile of rows is read once */
 
-static void multiply_tile(floats *sums, const uint32_t *panel, const uint32_t *packed, int64_t pairs, int rows) {
-    if (rows > 12) multiply(sums, panel, packed, pairs, 16);
-    else if (rows > 8) multiply(sums, panel, packed, pairs, 12);
-    else if (rows > 4) multiply(sums, panel, packed, pairs, 8);
-    else multiply(sums, panel, packed, pairs, 4);
-}
+/* 16 outputs of a tile of rows. */
+typedef struct {
+    floats rows[WIDE] ON_A_LINE;
+} Sums;
 
-/* One block of outputs of one tile of rows, rounded. */
-static void block_of(
-    floats *sums, const Product *product, int64_t block, const uint32_t *packed, const uint32_t *low, int rows) {
-    int64_t pairs = product->inputs / 2, ranks = product->rank / 2;
-    floats bias = {};
-    if (product->bias) {
-        int64_t count = product->outputs - block * WIDE;
-        for (int lane = 0; lane < WIDE && lane < count; lane++) bias[lane] = product->bias[block * WIDE + lane];
-    }
-    for (int row = 0; row < WIDE; row++) sums[row] = bias;
-    multiply_tile(sums, product->weight + block * pairs * WIDE, packed, pairs, rows);
-    if (product->b) {
-        int64_t layer = 0;
-        while (layer + 1 < MOST_LAYERS_JOINED && block >= product->first_block[layer]) layer++;
-        multiply_tile(sums, product->b + block * ranks * WIDE, low + layer * ranks * WIDE, ranks, rows);
-    }
-    for (int row = 0; row < rows; row++) sums[row] = rounded(sums[row]);
+static inline int64_t up_to(int64_t count, int64_t multiple) { return (count + multiple - 1) / multiple * multiple; }
+
+#if TILES
+
+/* What inputs and ranks must be multiples of, and pairs that an adapter's ranks take up where they are packed. */
+enum { LEAST = 2 * HALF_CHUNK };
+static inline int64_t packed_pairs(int64_t pairs) { return up_to(pairs, CHUNK); }
+
+/* Where a pair of a row lies in a packed tile. */
+static inline int64_t place_of(int64_t pair, int64_t row) {
+    return pair / CHUNK * CHUNK_WORDS + row * CHUNK + pair % CHUNK;
 }
 
 /* 16 numbers of each row of a tile, to be inputs of the next product from this pair on. */
+static void put_packed(uint32_t *packed, int64_t first_pair, const floats *sums, int rows) {
+    for (int row = 0; row < rows; row++) {
+        shorts narrow = narrowed(sums[row]);
+        memcpy(packed + place_of(first_pair, row), &narrow, sizeof narrow);
+    }
+}
+
+#if TILES == 1
+
+typedef struct {
+    uint8_t palette, start, reserved[14];
+    uint16_t bytes[16]; /* of a row of each tile */
+    uint8_t rows[16];
+} __attribute__((aligned(64))) Shapes;
+
+/* Four times sums; rows and weights of a chunk; rows and weights of half a chunk. */
+static const Shapes of_products = {.palette = 1, .bytes = {64, 64, 64, 64, 64, 64, 32, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 8}};
+/* Scores; keys; queries. */
+static const Shapes of_attention = {.palette = 1, .bytes = {16, 64, 16}, .rows = {16, 16, 16}};
+
+static inline void begin_tiles(const Shapes *shapes) { _tile_loadconfig(shapes); }
+static inline void end_tiles(void) { _tile_release(); }
+
+#define ASK_FOR_CHUNK(panel)                                                                                                      \
+    for (int line = 0; line < CHUNK; line++) ASK_FOR((panel) + (line + AHEAD) * WIDE)
+
+/* sums of each row += 16 outputs, over pairs of inputs: whole chunks and perhaps half a one. */
+static void multiply_tile(Sums *sums, const uint32_t *panel, const uint32_t *packed, int64_t pairs, int rows) {
+    (void)rows;
+    _tile_loadd(0, sums, 64);
+    for (; pairs >= CHUNK; pairs -= CHUNK, panel += CHUNK_WORDS, packed += CHUNK_WORDS) {
+        ASK_FOR_CHUNK(panel);
+        _tile_loadd(4, packed, 64);
+        _tile_loadd(5, panel, 64);
+        _tile_dpbf16ps(0, 4, 5);
+    }
+    if (pairs) {
+        _tile_loadd(6, packed, 64);
+        _tile_loadd(7, panel, 64);
+        _tile_dpbf16ps(0, 6, 7);
+    }
+    _tile_stored(0, sums, 64);
+}
+
+#define FOR_EACH_OF_FOUR(DO) DO(0) DO(1) DO(2) DO(3)
+#define LOAD(i) _tile_loadd(i, sums + i, 64);
+#define STORE(i) _tile_stored(i, sums + i, 64);
+#define WHOLE(i)                                                                                                                  \
+    ASK_FOR_CHUNK(panels[i] + at);                                                                                                \
+    _tile_loadd(5, panels[i] + at, 64);                                                                                           \
+    _tile_dpbf16ps(i, 4, 5);
+#define HALVED(i)                                                                                                                 \
+    _tile_loadd(7, panels[i] + at, 64);                                                                                           \
+    _tile_dpbf16ps(i, 6, 7);
+
+/* The same for several blocks of outputs. */
+static void multiply_tiles(
+    Sums *sums, const uint32_t *const *panels, int count, const uint32_t *packed, int64_t pairs, int rows) {
+    if (count < TOGETHER) {
+        for (int i = 0; i < count; i++) multiply_tile(sums + i, panels[i], packed, pairs, rows);
+        return;
+    }
+    int64_t at = 0;
+    FOR_EACH_OF_FOUR(LOAD)
+    for (; pairs >= CHUNK; pairs -= CHUNK, at += CHUNK_WORDS) {
+        _tile_loadd(4, packed + at, 64);
+        FOR_EACH_OF_FOUR(WHOLE)
+    }
+    if (pairs) {
+        _tile_loadd(6, packed + at, 64);
+        FOR_EACH_OF_FOUR(HALVED)
+    }
+    FOR_EACH_OF_FOUR(STORE)
+}
+
+/* The system gives a process this much state on demand only; 0: it does not. */
+int64_t is_allowed(void) { return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0; }
+
+#else
+
+static void multiply_tile(Sums *sums, const uint32_t *panel, const uint32_t *packed, int64_t pairs, int rows) {
+    for (int64_t pair = 0; pair < pairs; pair++)
+        for (int row = 0; row < rows; row++)
+            sums->rows[row] = dot(sums->rows[row], loaded(panel + pair * WIDE), (words){} + packed[place_of(pair, row)]);
+}
+
+#endif
+#else
+
+enum { LEAST = 2 };
+static inline int64_t packed_pairs(int64_t pairs) { return pairs; }
+static inline int64_t place_of(int64_t pair, int64_t row) { return pair * WIDE + row; }
+
 static void put_packed(uint32_t *packed, int64_t first_pair, const floats *sums, int rows) {
     uint32_t pairs[WIDE][WIDE / 2];
     memset(pairs, 0, sizeof pairs);
@@ -216,6 +317,73 @@ static void put_packed(uint32_t *packed, int64_t first_pair, const floats *sums,
     }
     for (int pair = 0; pair < WIDE / 2; pair++)
         for (int row = 0; row < WIDE; row++) packed[(first_pair + pair) * WIDE + row] = pairs[row][pair];
+}
+
+/* sums[r] += 16 outputs of row r, over pairs of inputs. */
+static inline __attribute__((always_inline)) void multiply(
+    floats *restrict sums, const uint32_t *restrict panel, const uint32_t *restrict packed, int64_t pairs, const int rows) {
+    floats held[WIDE];
+    for (int row = 0; row < rows; row++) held[row] = sums[row];
+    for (int64_t pair = 0; pair < pairs; pair++) {
+        words w = loaded(panel + pair * WIDE);
+        const uint32_t *x = packed + pair * WIDE;
+        ASK_FOR(panel + (pair + AHEAD) * WIDE);
+#pragma GCC unroll 16
+        for (int row = 0; row < rows; row++) held[row] = dot(held[row], w, (words){} + x[row]);
+    }
+    for (int row = 0; row < rows; row++) sums[row] = held[row];
+}
+
+static void multiply_tile(Sums *sums_of_block, const uint32_t *panel, const uint32_t *packed, int64_t pairs, int rows) {
+    floats *sums = sums_of_block->rows;
+    if (rows > 12) multiply(sums, panel, packed, pairs, 16);
+    else if (rows > 8) multiply(sums, panel, packed, pairs, 12);
+    else if (rows > 4) multiply(sums, panel, packed, pairs, 8);
+    else multiply(sums, panel, packed, pairs, 4);
+}
+
+#endif
+
+#if TILES != 1
+typedef struct {
+    int nothing;
+} Shapes;
+static const Shapes of_products, of_attention;
+static inline void begin_tiles(const Shapes *shapes) { (void)shapes; }
+static inline void end_tiles(void) {}
+int64_t is_allowed(void) { return 1; }
+
+static void multiply_tiles(
+    Sums *sums, const uint32_t *const *panels, int count, const uint32_t *packed, int64_t pairs, int rows) {
+    for (int i = 0; i < count; i++) multiply_tile(sums + i, panels[i], packed, pairs, rows);
+}
+#endif
+
+/* Inputs and ranks are to be a multiple of this. */
+int64_t least(void) { return LEAST; }
+
+/* Some blocks of outputs of one tile of rows, rounded. */
+static void blocks_of(
+    Sums *sums, const Product *product, const int64_t *blocks, int count, const uint32_t *packed, const uint32_t *low, int rows) {
+    int64_t pairs = product->inputs / 2, ranks = product->rank / 2;
+    const uint32_t *panels[TOGETHER];
+    for (int i = 0; i < count; i++) {
+        floats bias = {};
+        for (int64_t lane = 0, first = blocks[i] * WIDE; product->bias && lane < WIDE && first + lane < product->outputs; lane++)
+            bias[lane] = product->bias[first + lane];
+        for (int row = 0; row < WIDE; row++) sums[i].rows[row] = bias;
+        panels[i] = product->weight + blocks[i] * pairs * WIDE;
+    }
+    multiply_tiles(sums, panels, count, packed, pairs, rows);
+    for (int i = 0; i < count; i++) {
+        if (product->b) {
+            int64_t layer = 0;
+            while (layer + 1 < MOST_LAYERS_JOINED && blocks[i] >= product->first_block[layer]) layer++;
+            multiply_tile(
+                sums + i, product->b + blocks[i] * ranks * WIDE, low + layer * packed_pairs(ranks) * WIDE, ranks, rows);
+        }
+        for (int row = 0; row < rows; row++) sums[i].rows[row] = rounded(sums[i].rows[row]);
+    }
 }
 
 /* ---- stages; each does the share of thread `me` of `of` ---- */
@@ -265,9 +433,10 @@ static void low_ranks(const Work *work, const Product *product, const uint32_t *
     for (int64_t task = 0; task < tasks; task++) {
         int64_t block = task / work->tiles, tile = task % work->tiles;
         int rows = rows_in(work->call, tile);
-        floats sums[WIDE] = {};
-        multiply_tile(sums, product->a + block * pairs * WIDE, packed + tile * packed_words, pairs, rows);
-        put_packed(work->low + tile * work->low_words, block * WIDE / 2, sums, rows);
+        Sums sums = {};
+        multiply_tile(&sums, product->a + block * pairs * WIDE, packed + tile * packed_words, pairs, rows);
+        int64_t pair = block * WIDE / 2, ranks = product->rank / 2;
+        put_packed(work->low + tile * work->low_words, pair / ranks * packed_pairs(ranks) + pair % ranks, sums.rows, rows);
     }
 }
 
@@ -275,19 +444,24 @@ static void low_ranks(const Work *work, const Product *product, const uint32_t *
 static void plain(
     const Work *work, const Product *product, const uint32_t *packed, int64_t packed_words, bf16 *to, int adds) {
     low_ranks(work, product, packed, packed_words);
-    int64_t blocks = (product->outputs + WIDE - 1) / WIDE;
-    for (int64_t block = from(blocks, work->me, work->of); block < from(blocks, work->me + 1, work->of); block++) {
-        int64_t count = product->outputs - block * WIDE;
+    int64_t all_blocks = (product->outputs + WIDE - 1) / WIDE, last = from(all_blocks, work->me + 1, work->of);
+    for (int64_t first = from(all_blocks, work->me, work->of); first < last; first += TOGETHER) {
+        int64_t blocks[TOGETHER] = {first, first + 1, first + 2, first + 3};
+        int count = last - first < TOGETHER ? (int)(last - first) : TOGETHER;
         for (int64_t tile = 0; tile < work->tiles; tile++) {
             int rows = rows_in(work->call, tile);
-            floats sums[WIDE];
-            block_of(sums, product, block, packed + tile * packed_words, work->low + tile * work->low_words, rows);
-            for (int row = 0; row < rows; row++) {
-                bf16 *place = to + (tile * WIDE + row) * product->outputs + block * WIDE;
-                shorts narrow = narrowed(adds ? sums[row] + widened(place) : sums[row]);
-                if (count >= WIDE) memcpy(place, &narrow, sizeof narrow);
-                else memcpy(place, &narrow, (size_t)count * sizeof(bf16));
-            }
+            Sums sums[TOGETHER];
+            blocks_of(sums, product, blocks, count, packed + tile * packed_words, work->low + tile * work->low_words, rows);
+            for (int i = 0; i < count; i++)
+                for (int row = 0; row < rows; row++) {
+                    bf16 *place = to + (tile * WIDE + row) * product->outputs + blocks[i] * WIDE;
+                    int64_t left = product->outputs - blocks[i] * WIDE;
+                    floats found = sums[i].rows[row];
+                    if (adds) found += widened(place);
+                    shorts narrow = narrowed(found);
+                    if (left >= WIDE) memcpy(place, &narrow, sizeof narrow);
+                    else memcpy(place, &narrow, (size_t)left * sizeof(bf16));
+                }
         }
     }
 }
@@ -295,18 +469,23 @@ static void plain(
 /* silu(gate) · up, packed for down. */
 static void gated(const Work *work, const Product *product) {
     low_ranks(work, product, work->packed, work->packed_words);
-    int64_t blocks = product->outputs / 2 / WIDE;
-    for (int64_t block = from(blocks, work->me, work->of); block < from(blocks, work->me + 1, work->of); block++)
+    int64_t half = product->outputs / 2 / WIDE, last = from(half, work->me + 1, work->of);
+    for (int64_t first = from(half, work->me, work->of); first < last; first += TOGETHER / 2) {
+        int pairs = last - first < TOGETHER / 2 ? 1 : TOGETHER / 2;
+        int64_t blocks[TOGETHER] = {first, half + first, first + 1, half + first + 1};
         for (int64_t tile = 0; tile < work->tiles; tile++) {
             int rows = rows_in(work->call, tile);
-            const uint32_t *packed = work->packed + tile * work->packed_words, *low = work->low + tile * work->low_words;
-            floats gate[WIDE], up[WIDE];
-            block_of(gate, product, block, packed, low, rows);
-            block_of(up, product, blocks + block, packed, low, rows);
-            for (int row = 0; row < rows; row++)
-                up[row] *= rounded(gate[row] / (1.0f + exponential(-gate[row])));
-            put_packed(work->hidden + tile * work->hidden_words, block * WIDE / 2, up, rows);
+            Sums sums[TOGETHER];
+            blocks_of(
+                sums, product, blocks, 2 * pairs, work->packed + tile * work->packed_words, work->low + tile * work->low_words,
+                rows);
+            for (int i = 0; i < pairs; i++) {
+                floats *gate = sums[2 * i].rows, *up = sums[2 * i + 1].rows;
+                for (int row = 0; row < rows; row++) up[row] *= rounded(gate[row] / (1.0f + exponential(-gate[row])));
+                put_packed(work->hidden + tile * work->hidden_words, (first + i) * WIDE / 2, up, rows);
+            }
         }
+    }
 }
 
 /* ---- attention ---- */
@@ -332,10 +511,52 @@ static void turned(bf16 *head, const float *norm, float eps, const float *cos, c
     }
 }
 
-static float score(const bf16 *query, const bf16 *key, int64_t size) {
-    floats sum = {};
-    for (int64_t i = 0; i < size; i += 2 * WIDE) sum = dot(sum, loaded((const uint32_t *)(key + i)), loaded((const uint32_t *)(query + i)));
-    return total(sum);
+enum { ASKED = 4, LARGEST_HEAD = 256 }; /* queries that are asked at once, and numbers of a head */
+
+/* Queries as the processor takes them. */
+typedef struct {
+    uint32_t pairs[LARGEST_HEAD / 2 * ASKED] ON_A_LINE;
+} Asked;
+
+#if TILES == 1
+/* By pairs of numbers; what stands in the place of those beyond the last is nothing. */
+static void ask(Asked *asked, const bf16 *queries, int64_t size, int64_t count) {
+    for (int64_t pair = 0; pair < size / 2; pair++)
+        for (int64_t query = 0; query < ASKED; query++) {
+            uint32_t found = 0;
+            if (query < count) memcpy(&found, queries + query * size + 2 * pair, sizeof found);
+            asked->pairs[pair * ASKED + query] = found;
+        }
+}
+
+#define PICKED(one, two, ...) _mm512_permutex2var_ps(one, (__m512i)(ints){__VA_ARGS__}, two)
+
+/* scores[q]: of 16 keys behind each other, for query q. */
+static inline void sixteen_scores(floats *scores, const Asked *asked, const bf16 *keys, int64_t size, int64_t count) {
+    float found[WIDE * ASKED] ON_A_LINE;
+    (void)count;
+    _tile_zero(0);
+    for (int64_t i = 0; i < size; i += 2 * WIDE) {
+        _tile_loadd(1, keys + i, size * (int64_t)sizeof(bf16));
+        _tile_loadd(2, asked->pairs + i / 2 * ASKED, ASKED * sizeof(uint32_t));
+        _tile_dpbf16ps(0, 1, 2);
+    }
+    _tile_stored(0, found, ASKED * sizeof(float));
+    __m512 by_keys[4], halves[4];
+    for (int i = 0; i < 4; i++) by_keys[i] = _mm512_load_ps(found + i * WIDE);
+    for (int i = 0; i < 2; i++) {
+        __m512 one = by_keys[2 * i], two = by_keys[2 * i + 1];
+        halves[2 * i] = PICKED(one, two, 0, 4, 8, 12, 16, 20, 24, 28, 1, 5, 9, 13, 17, 21, 25, 29);
+        halves[2 * i + 1] = PICKED(one, two, 2, 6, 10, 14, 18, 22, 26, 30, 3, 7, 11, 15, 19, 23, 27, 31);
+    }
+    for (int i = 0; i < 2; i++) {
+        scores[2 * i] = (floats)_mm512_shuffle_f32x4(halves[i], halves[2 + i], 0x44);
+        scores[2 * i + 1] = (floats)_mm512_shuffle_f32x4(halves[i], halves[2 + i], 0xee);
+    }
+}
+#else
+static void ask(Asked *asked, const bf16 *queries, int64_t size, int64_t count) {
+    memcpy(asked->pairs, queries, (size_t)(count * size) * sizeof(bf16));
 }
 
 #if DOTS_IN_HARDWARE
@@ -353,25 +574,50 @@ static inline floats totals(const floats *x) {
     __m512 two = _mm512_add_ps(_mm512_shuffle_f32x4(fours[2], fours[3], 0x88), _mm512_shuffle_f32x4(fours[2], fours[3], 0xdd));
     return (floats)_mm512_add_ps(_mm512_shuffle_f32x4(one, two, 0x88), _mm512_shuffle_f32x4(one, two, 0xdd));
 }
-
-/* Scores of 16 keys behind each other. */
-static inline floats sixteen_scores(const bf16 *query, const bf16 *keys, int64_t size) {
-    floats sums[WIDE] = {};
-    for (int64_t i = 0; i < size; i += 2 * WIDE) {
-        words q = loaded((const uint32_t *)(query + i));
-        for (int key = 0; key < WIDE; key++) sums[key] = dot(sums[key], loaded((const uint32_t *)(keys + key * size + i)), q);
-    }
-    return totals(sums);
-}
 #else
-static inline floats sixteen_scores(const bf16 *query, const bf16 *keys, int64_t size) {
+static inline floats totals(const floats *x) {
     floats found;
-    for (int key = 0; key < WIDE; key++) found[key] = score(query, keys + key * size, size);
+    for (int i = 0; i < WIDE; i++) found[i] = total(x[i]);
     return found;
 }
 #endif
 
-typedef uint16_t line __attribute__((vector_size(64), aligned(2)));
+static inline void sixteen_scores(floats *scores, const Asked *asked, const bf16 *keys, int64_t size, int64_t count) {
+    for (int64_t query = 0; query < count; query++) {
+        floats sums[WIDE] = {};
+        for (int64_t i = 0; i < size / 2; i += WIDE) {
+            words q = loaded(asked->pairs + query * size / 2 + i);
+            for (int key = 0; key < WIDE; key++) sums[key] = dot(sums[key], loaded((const uint32_t *)(keys + key * size) + i), q);
+        }
+        scores[query] = totals(sums);
+    }
+}
+#endif
+
+/* Rows of scores, for up to so many queries; fewer than 16 keys go by a copy, behind which there is nothing. */
+static void score(
+    float *scores, int64_t stride, const bf16 *queries, const bf16 *keys, const bf16 *values, int64_t columns, int64_t size,
+    int64_t count) {
+    Asked asked;
+    floats found[ASKED];
+    ask(&asked, queries, size, count);
+    if (columns < WIDE) {
+        bf16 few[WIDE * LARGEST_HEAD];
+        memcpy(few, keys, (size_t)(columns * size) * sizeof(bf16));
+        memset(few + columns * size, 0, (size_t)((WIDE - columns) * size) * sizeof(bf16));
+        sixteen_scores(found, &asked, few, size, count);
+        for (int64_t query = 0; query < count; query++) *(floats *)(scores + query * stride) = found[query];
+    }
+    /* The last 16 again where they are not a multiple. */
+    for (int64_t next = WIDE; columns >= WIDE && next < columns + WIDE; next += WIDE) {
+        int64_t column = (next < columns ? next : columns) - WIDE;
+        for (int64_t i = 0; i < WIDE * size; i += 2 * WIDE) ASK_FOR_VALUES(values + column * size + i);
+        sixteen_scores(found, &asked, keys + column * size, size, count);
+        for (int64_t query = 0; query < count; query++) *(floats *)(scores + query * stride + column) = found[query];
+    }
+}
+
+typedef uint16_t line __attribute__((vector_size(64), aligned(2), may_alias));
 
 #ifdef __clang__
 #define SHUFFLED(one, two, ...) __builtin_shufflevector(one, two, __VA_ARGS__)
@@ -379,11 +625,7 @@ typedef uint16_t line __attribute__((vector_size(64), aligned(2)));
 #define SHUFFLED(one, two, ...) __builtin_shuffle(one, two, (line){__VA_ARGS__})
 #endif
 
-static inline line loaded_line(const bf16 *from) {
-    line found;
-    memcpy(&found, from, sizeof found);
-    return found;
-}
+static inline line loaded_line(const bf16 *from) { return *(const line *)from; }
 
 /* to += Σ chance · value over columns, 32 numbers of a head for some of its queries; chances of two columns are a pair. */
 static inline __attribute__((always_inline)) void weigh(
@@ -431,26 +673,17 @@ static void weighted(
 }
 
 /* Writes exp((score − highest) · scaling) of each column, and zeros up to a whole vector; returns the sum. */
-static float chances_of(
-    bf16 *to, float *scores, const bf16 *query, const bf16 *keys, const uint8_t *looks, int64_t columns, int64_t size,
-    float scaling) {
-    int64_t column = 0, padded = (columns + WIDE - 1) / WIDE * WIDE;
-    for (; column + WIDE <= columns; column += WIDE) {
-        floats found = sixteen_scores(query, keys + column * size, size);
-        memcpy(scores + column, &found, sizeof found);
-    }
-    for (; column < columns; column++) scores[column] = score(query, keys + column * size, size);
+static float chances_of(bf16 *to, float *scores, const uint8_t *looks, int64_t columns, float scaling) {
+    int64_t column, padded = up_to(columns, WIDE);
     if (looks)
-        for (column = 0; column < columns; column++)
-            if (!looks[column]) scores[column] = -INFINITY;
+        for (column = 0; column < columns; column++) scores[column] = looks[column] ? scores[column] : -INFINITY;
     for (column = columns; column < padded; column++) scores[column] = -INFINITY;
     floats most = all(-INFINITY), sum = {};
     for (column = 0; column < padded; column += WIDE) {
         floats found = loaded_floats(scores + column);
         most = either(found > most, found, most);
     }
-    float highest = -INFINITY;
-    for (int lane = 0; lane < WIDE; lane++) highest = most[lane] > highest ? most[lane] : highest;
+    float highest = largest(most);
     for (column = 0; column < padded; column += WIDE) {
         floats found = loaded_floats(scores + column);
         floats chance = either(found == all(-INFINITY), all(0.0f), exponential((found - highest) * scaling));
@@ -483,23 +716,27 @@ static void attended(const Work *work, const Layer *layer, int64_t at, int64_t r
     if (looks)
         while (first < end - 1 && !looks[first]) first++;
     float *scores = work->scores + work->me * work->scores_each;
-    int64_t columns = end - first, stride = work->scores_each / (group + 1);
-    uint32_t *chances = (uint32_t *)(scores + stride); /* half as wide as scores, for each query */
+    int64_t columns = end - first, stride = work->scores_each / (group + ASKED);
+    uint32_t *chances = (uint32_t *)(scores + ASKED * stride); /* half as wide as scores, for each query */
     float shares[group], *found = work->found + work->me * work->found_each;
-    keys += first * size;
-    for (int64_t query = 0; query < group; query++)
-        shares[query] = 1.0f / chances_of(
-            (bf16 *)(chances + query * stride), scores, queries + query * size, keys, looks ? looks + first : NULL, columns,
-            size, layer->scaling);
-    weighted(found, chances, stride, values + first * size, columns, size, group);
-    uint32_t *packed = work->packed + row / WIDE * work->packed_words + row % WIDE;
+    keys += first * size, values += first * size;
+    for (int64_t start = 0; start < group; start += ASKED) {
+        int64_t count = group - start < ASKED ? group - start : ASKED;
+        score(scores, stride, queries + start * size, keys, values, columns, size, count);
+        for (int64_t query = 0; query < count; query++)
+            shares[start + query] = 1.0f / chances_of(
+                (bf16 *)(chances + (start + query) * stride), scores + query * stride, looks ? looks + first : NULL, columns,
+                layer->scaling);
+    }
+    weighted(found, chances, stride, values, columns, size, group);
+    uint32_t *packed = work->packed + row / WIDE * work->packed_words;
     for (int64_t query = 0; query < group; query++)
         for (int64_t i = 0; i < size; i += WIDE) {
             shorts narrow = narrowed(loaded_floats(found + query * size + i) * shares[query]);
             uint32_t pairs[WIDE / 2];
             memcpy(pairs, &narrow, sizeof pairs);
             int64_t pair = ((head * group + query) * size + i) / 2;
-            for (int lane = 0; lane < WIDE / 2; lane++) packed[(pair + lane) * WIDE] = pairs[lane];
+            for (int lane = 0; lane < WIDE / 2; lane++) packed[place_of(pair + lane, row % WIDE)] = pairs[lane];
         }
 }
 
@@ -516,8 +753,6 @@ static void wait_for_all(const Work *work) {
 #pragma omp barrier
     DAWDLE(work->me);
 }
-
-static int64_t up_to(int64_t count, int64_t multiple) { return (count + multiple - 1) / multiple * multiple; }
 
 static int64_t widest(const Model *model) {
     int64_t attended = model->heads * model->size;
@@ -541,10 +776,10 @@ static int64_t lay_out(Work *work, char *base, int64_t columns) {
     const Model *model = work->model;
     int64_t rows = work->call->rows, at = 0;
     work->tiles = up_to(rows, WIDE) / WIDE;
-    work->packed_words = widest(model) / 2 * WIDE;
-    work->hidden_words = model->inner / 2 * WIDE;
-    work->low_words = most_low(model) * WIDE / 2 * WIDE;
-    work->scores_each = (model->heads / model->shared + 1) * columns_room(columns);
+    work->packed_words = packed_pairs(widest(model) / 2) * WIDE;
+    work->hidden_words = packed_pairs(model->inner / 2) * WIDE;
+    work->low_words = most_low(model) * packed_pairs(WIDE / 2) * WIDE;
+    work->scores_each = (model->heads / model->shared + ASKED) * columns_room(columns);
     work->found_each = up_to(model->heads / model->shared * model->size, WIDE);
     work->packed = (uint32_t *)(base + at), at += up_to(work->tiles * work->packed_words * 4, 64);
     work->hidden = (uint32_t *)(base + at), at += up_to(work->tiles * work->hidden_words * 4, 64);
@@ -570,13 +805,16 @@ void decode(const Model *model, const Call *call) {
         Work work = whole;
         work.me = omp_get_thread_num(), work.of = omp_get_num_threads();
         work.low += work.me * work.tiles * work.low_words;
+        begin_tiles(&of_products);
         for (int64_t at = 0; at < model->num_layers; at++) {
             const Layer *layer = model->layers + at;
             normed(&work, layer->before_attention, layer->eps);
             wait_for_all(&work);
             plain(&work, &layer->qkv, work.packed, work.packed_words, work.heads, 0);
             wait_for_all(&work);
+            begin_tiles(&of_attention);
             attention(&work, layer, at);
+            begin_tiles(&of_products);
             wait_for_all(&work);
             plain(&work, &layer->out, work.packed, work.packed_words, call->x, 1);
             wait_for_all(&work);
@@ -590,6 +828,7 @@ void decode(const Model *model, const Call *call) {
         normed(&work, model->last_norm, model->last_eps);
         wait_for_all(&work);
         plain(&work, &model->head, work.packed, work.packed_words, call->logits, 0);
+        end_tiles();
     }
 }
 
@@ -622,8 +861,7 @@ static void draw_one(
         floats x = below(logits, at, count, temperature, 0.0f);
         most = either(x > most, x, most);
     }
-    float highest = -INFINITY;
-    for (int lane = 0; lane < WIDE; lane++) highest = most[lane] > highest ? most[lane] : highest;
+    float highest = largest(most);
     double sum = 0.0, mean = 0.0;
     for (int64_t start = 0; start < count; start += BLOCK) {
         floats weights = {}, products = {};

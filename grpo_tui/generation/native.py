@@ -29,6 +29,8 @@ from grpo_tui.policy.norm import RmsNorm
 
 WIDE = 16
 """Outputs of a block, and rows of a tile."""
+LARGEST_HEAD = 256
+"""Numbers of a head."""
 JOINED = 3
 """Layers that one product can stand for."""
 NEVER = 1 << 60
@@ -133,7 +135,7 @@ class Native(LlamaParts):
         weight = self._embed.weight
         if weight.dtype is not torch.bfloat16 or weight.device.type != "cpu":
             raise ValueError(f"weights in {weight.dtype} on {weight.device.type}")
-        if self._size % (2 * WIDE):
+        if self._size % (2 * WIDE) or self._size > LARGEST_HEAD:
             raise ValueError(f"heads of {self._size} numbers")
         self._check_widths()
         if getattr(self._head, "is_adapted", False):
@@ -168,7 +170,7 @@ class Native(LlamaParts):
         """
         head = self._head_weight()
         if self._arena is None:
-            needed = sum(_panel_bytes(joined) for joined in self._products) + _bytes_of(head)
+            needed = sum(self._panel_bytes(joined) for joined in self._products) + _bytes_of(head)
             self._arena = _Arena(needed, self._library)
         self._arena.begin()
         layers = (_Layer * len(self._layers))(*[self._layer(layer) for layer in self._layers])
@@ -312,7 +314,7 @@ class Native(LlamaParts):
             found.bias = self._floats(joined.bias_O)
         if not rank:
             return found
-        even = rank + rank % 2
+        even = self._even(rank)
         a_R_I = plain[0].weight.new_zeros(len(plain) * even, inputs)
         for number, (a, _) in enumerate(joined.adapters):
             a_R_I[number * even : number * even + rank] = a
@@ -324,6 +326,16 @@ class Native(LlamaParts):
             *[s // WIDE for s in starts], *[NEVER] * (JOINED - len(starts))
         )
         return found
+
+    def _panel_bytes(self, joined: Joined) -> int:
+        """Of all panels of a product."""
+        even, inputs, layers = self._even(joined.common_rank()), joined.layers[0].in_features, joined.layers
+        outputs, ranks = sum(layer.out_features for layer in layers), len(layers) * even
+        return 2 * (outputs * (inputs + even) + (ranks + -ranks % WIDE) * inputs)
+
+    def _even(self, rank: int) -> int:
+        """Ranks of one adapter as the library takes them."""
+        return rank + -rank % int(self._library.least())
 
     def _norm(self, norm: RmsNorm | None) -> int | None:
         return None if norm is None else self._floats(norm.weight)
@@ -391,25 +403,18 @@ def _bytes_of(matrix_O_I: Tensor) -> int:
     return 2 * (outputs + -outputs % WIDE) * inputs
 
 
-def _panel_bytes(joined: Joined) -> int:
-    """Of all panels of a product."""
-    rank, inputs = joined.common_rank(), joined.layers[0].in_features
-    outputs, ranks = (
-        sum(layer.out_features for layer in joined.layers),
-        len(joined.layers) * (rank + rank % 2),
-    )
-    return 2 * (outputs * (inputs + rank + rank % 2) + (ranks + -ranks % WIDE) * inputs)
-
-
 def _typed(loaded: Any) -> Any:
     """The library with the types of what is called."""
     loaded.decode.argtypes, loaded.decode.restype = (c_void_p, c_void_p), None
+    loaded.is_allowed()
     loaded.work_bytes.argtypes, loaded.work_bytes.restype = (c_void_p, c_int64, c_int64, c_int64), c_int64
     loaded.lay_panels.argtypes = (c_void_p, c_void_p, c_int64, c_int64, c_int64, c_int64)
     loaded.lay_panels.restype = None
     pointers = (c_void_p,) * 5
     loaded.draw.argtypes = (c_void_p, c_int64, c_int64, c_double, *pointers, c_int64)
     loaded.draw.restype = None
+    for told in (loaded.least, loaded.is_allowed):
+        told.argtypes, told.restype = (), c_int64
     return loaded
 
 
