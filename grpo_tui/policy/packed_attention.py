@@ -17,6 +17,7 @@ from torch.nn.functional import pad
 
 from grpo_tui.policy.attention import SHORT, barred, update_attention
 from grpo_tui.policy.packing import Packed
+from grpo_tui.policy.room import Lease, room_for
 
 KEYS = 32
 """Scores that are held have a multiple of so many columns: torch's softmax takes twice as long over rows of odd length."""
@@ -85,7 +86,12 @@ def attending(packed: Packed, dtype: torch.dtype) -> Attending:
 
 
 def attend(
-    turned_N_HK_D: Tensor, values_N_K_D: Tensor, plan: Attending, heads: int, scaling: float
+    turned_N_HK_D: Tensor,
+    values_N_K_D: Tensor,
+    plan: Attending,
+    heads: int,
+    scaling: float,
+    lease: Lease | None = None,
 ) -> Tensor:
     """``softmax(Q Kᵀ · scaling + mask) V`` with gradient, ``N_HD``.
 
@@ -95,10 +101,11 @@ def attend(
         plan: who looks where.
         heads: of queries; a multiple of those of keys.
         scaling: of the scores.
+        lease: of memory for what is kept.
     """
     if plan.is_short:
         short: Any = _Short.apply
-        found: Tensor = short(turned_N_HK_D, values_N_K_D, plan, heads, scaling)
+        found: Tensor = short(turned_N_HK_D, values_N_K_D, plan, heads, scaling, lease)
         return found
     parts = []
     for segment in plan.segments:
@@ -138,29 +145,35 @@ class _Short(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, turned_N_HK_D: Tensor, values_N_K_D: Tensor, plan: Attending, heads: int, scaling: float
+        ctx: Any,
+        turned_N_HK_D: Tensor,
+        values_N_K_D: Tensor,
+        plan: Attending,
+        heads: int,
+        scaling: float,
+        lease: Lease | None,
     ) -> Tensor:
         num_positions, _, size = turned_N_HK_D.shape
         shared = values_N_K_D.shape[1]
-        attended = turned_N_HK_D.new_empty(num_positions, heads, size)
+        attended = room_for(lease, (num_positions, heads, size), turned_N_HK_D)
         attended[plan.spare] = 0.0
         kept = []
         for segment in plan.segments:
             rows, length = segment.rows, segment.length
-            queries = turned_N_HK_D.new_empty(rows, shared, heads // shared, length, size)
+            queries = room_for(lease, (rows, shared, heads // shared, length, size), turned_N_HK_D)
             torch.mul(_grouped(turned_N_HK_D[:, :heads], segment, shared), scaling, out=queries)
             q_RK_M_D = queries.view(rows * shared, -1, size)
-            k_RK_Z_D = _by_head(turned_N_HK_D[:, heads:], segment, plan)
-            v_RK_Z_D = _by_head(values_N_K_D, segment, plan)
+            k_RK_Z_D = _by_head(turned_N_HK_D[:, heads:], segment, plan, lease)
+            v_RK_Z_D = _by_head(values_N_K_D, segment, plan, lease)
             assert segment.bar_R_1_L_Z is not None
             scores = torch.bmm(q_RK_M_D, k_RK_Z_D.transpose(1, 2))
             scores.view(rows, heads, length, -1).add_(segment.bar_R_1_L_Z)
-            p_RK_M_Z = torch.softmax(scores, dim=-1)
+            p_RK_M_Z = torch.softmax(scores, dim=-1, out=room_for(lease, scores.shape, scores))
             found = torch.bmm(p_RK_M_Z, v_RK_Z_D).view(rows, shared, -1, length, size)
             _grouped(attended, segment, shared).copy_(found)
             kept += [q_RK_M_D, k_RK_Z_D, v_RK_Z_D, p_RK_M_Z]
         ctx.save_for_backward(*kept)
-        ctx.plan, ctx.heads, ctx.shared, ctx.scaling = plan, heads, shared, scaling
+        ctx.plan, ctx.heads, ctx.shared, ctx.scaling, ctx.lease = plan, heads, shared, scaling, lease
         return attended.flatten(1)
 
     @staticmethod
@@ -184,7 +197,7 @@ class _Short(torch.autograd.Function):
             torch.mul(grad_q, ctx.scaling, out=_grouped(grad_turned[:, :heads], segment, shared))
             _give_back(grad_turned[:, heads:], grad_k, segment, plan)
             _give_back(grad_values, grad_v, segment, plan)
-        return grad_turned, grad_values, None, None, None
+        return grad_turned, grad_values, None, None, None, None
 
 
 def _grouped(t_N_H_D: Tensor, segment: Segment, shared: int) -> Tensor:
@@ -192,12 +205,12 @@ def _grouped(t_N_H_D: Tensor, segment: Segment, shared: int) -> Tensor:
     return _split(_rows(t_N_H_D, segment), 2, shared, -1).permute(0, 2, 3, 1, 4)
 
 
-def _by_head(t_N_K_D: Tensor, segment: Segment, plan: Attending) -> Tensor:
+def _by_head(t_N_K_D: Tensor, segment: Segment, plan: Attending, lease: Lease | None) -> Tensor:
     """What a segment's positions look at, a copy by head, ``RK_Z_D``, made up with zeros to a multiple of :data:`KEYS`."""
     own = _rows(t_N_K_D, segment).transpose(1, 2)
     before = 0 if segment.prompt_of_R is None else plan.prompt_length
     there = before + segment.length
-    whole = own.new_empty(segment.rows, own.shape[1], there + -there % KEYS, own.shape[-1])
+    whole = room_for(lease, (segment.rows, own.shape[1], there + -there % KEYS, own.shape[-1]), own)
     if segment.prompt_of_R is not None:
         prompts = _split(t_N_K_D[plan.prompts], 0, plan.num_prompts, before).transpose(1, 2)
         whole[:, :, :before] = prompts[segment.prompt_of_R]

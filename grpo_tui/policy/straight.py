@@ -11,6 +11,7 @@ The families below share one layer. Any other model, or one whose parts are not 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ from grpo_tui.policy.lean import LeanLora, LeanNorm
 from grpo_tui.policy.norm import RmsNorm
 from grpo_tui.policy.packed_attention import Attending, attend, attending
 from grpo_tui.policy.packing import Packed
+from grpo_tui.policy.room import Lease, Room
 from grpo_tui.policy.shared import can_share
 
 FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
@@ -109,10 +111,15 @@ class _Product:
         return a_R_I, b_R_O
 
     def __call__(
-        self, x_N_I: Tensor, branch: tuple[Tensor, Tensor] | None, added_N_O: Tensor | None = None
+        self,
+        x_N_I: Tensor,
+        branch: tuple[Tensor, Tensor] | None,
+        added_N_O: Tensor | None = None,
+        *,
+        lease: Lease | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """The product ``N_O``, with something added to it, and the branch's inside ``N_R``."""
-        y_N_O, low_N_R = linear(x_N_I, self.weight_O_I, self.bias_O), None
+        y_N_O, low_N_R = self._plain(x_N_I, lease), None
         if branch is not None:
             a_R_I, b_R_O = branch
             low_N_R = x_N_I @ a_R_I.t()
@@ -120,6 +127,16 @@ class _Product:
             # bf16's rounding. Nor is that done without the adapter, for then the reference would round otherwise.
             y_N_O.addmm_(low_N_R, b_R_O)
         return y_N_O if added_N_O is None else y_N_O.add_(added_N_O), low_N_R
+
+    def _plain(self, x_N_I: Tensor, lease: Lease | None) -> Tensor:
+        """``W x + b``."""
+        if lease is None:
+            return linear(x_N_I, self.weight_O_I, self.bias_O)
+        y_N_O = lease.take((len(x_N_I), len(self.weight_O_I)), x_N_I)
+        weight_I_O = self.weight_O_I.t()
+        if self.bias_O is None:
+            return torch.mm(x_N_I, weight_I_O, out=y_N_O)
+        return torch.addmm(self.bias_O, x_N_I, weight_I_O, out=y_N_O)
 
     def backward(
         self,
@@ -244,10 +261,18 @@ class _Before(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x_N_D: Tensor, layer: _Layer, rotary: Rotary, on: bool, *_parameters: Tensor
+        ctx: Any,
+        x_N_D: Tensor,
+        layer: _Layer,
+        rotary: Rotary,
+        on: bool,
+        lease: Lease | None,
+        *_parameters: Tensor,
     ) -> tuple[Tensor, Tensor]:
         branch = layer.qkv.branch() if on else None
-        qkv_N_O, low_N_R = layer.qkv(layer.before_attention(x_N_D), branch)
+        # Kept only where heads have norms.
+        kept = lease if layer.query_norm is not None else None
+        qkv_N_O, low_N_R = layer.qkv(layer.before_attention(x_N_D), branch, lease=kept)
         turning, values = layer.split(qkv_N_O)
         raw = None
         if layer.query_norm is not None and layer.key_norm is not None:
@@ -255,7 +280,7 @@ class _Before(torch.autograd.Function):
             parts = (layer.query_norm(raw[:, : layer.heads]), layer.key_norm(raw[:, layer.heads :]))
             turning = torch.cat(parts, dim=1)
         ctx.save_for_backward(x_N_D, low_N_R, raw, *(branch or ()))
-        ctx.layer, ctx.rotary = layer, rotary
+        ctx.layer, ctx.rotary, ctx.lease = layer, rotary, lease
         return rotary.turn(turning), values.contiguous()
 
     @staticmethod
@@ -278,7 +303,7 @@ class _Before(torch.autograd.Function):
             parts, low_N_R, tuple(branch) or None, lambda y: norm.transposed_product(y, x_N_D, inverse)
         )
         grad_x = norm.backward(grad_normed, x_N_D, inverse) if ctx.needs_input_grad[0] else None
-        return grad_x, None, None, None, *found
+        return grad_x, None, None, None, None, *found
 
 
 class _After(torch.autograd.Function):
@@ -286,16 +311,22 @@ class _After(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, attended_N_E: Tensor, x_N_D: Tensor, layer: _Layer, on: bool, *_parameters: Tensor
+        ctx: Any,
+        attended_N_E: Tensor,
+        x_N_D: Tensor,
+        layer: _Layer,
+        on: bool,
+        lease: Lease | None,
+        *_parameters: Tensor,
     ) -> Tensor:
         branches = [p.branch() if on else None for p in (layer.out, layer.gate_up, layer.down)]
-        middle_N_D, low_out = layer.out(attended_N_E, branches[0], x_N_D)
-        both_N_2F, low_both = layer.gate_up(layer.before_mlp(middle_N_D), branches[1])
+        middle_N_D, low_out = layer.out(attended_N_E, branches[0], x_N_D, lease=lease)
+        both_N_2F, low_both = layer.gate_up(layer.before_mlp(middle_N_D), branches[1], lease=lease)
         gate, up = both_N_2F.chunk(2, dim=-1)
-        result_N_D, low_down = layer.down(silu(gate).mul_(up), branches[2], middle_N_D)
+        result_N_D, low_down = layer.down(silu(gate).mul_(up), branches[2], middle_N_D, lease=lease)
         kept = [t for branch in branches for t in (branch or (None, None))]
         ctx.save_for_backward(attended_N_E, middle_N_D, both_N_2F, low_out, low_both, low_down, *kept)
-        ctx.layer = layer
+        ctx.layer, ctx.lease = layer, lease
         return result_N_D
 
     @staticmethod
@@ -321,7 +352,7 @@ class _After(torch.autograd.Function):
         grad_attended, found_out = layer.out.backward(
             (grad_middle,), low_out, of_out, lambda y: y.t() @ attended
         )
-        return grad_attended, grad_middle, None, None, *found_out, *found_both, *found_down
+        return grad_attended, grad_middle, None, None, None, *found_out, *found_both, *found_down
 
 
 class _Last(torch.autograd.Function):
@@ -373,6 +404,8 @@ class StraightStates:
         if 2 * body.rotary_emb.inv_freq.numel() != size:
             raise ValueError("rotary positions over a part of each head")
         self._last = _norm(body.norm)
+        on_cpu = self._embed.weight.device.type == "cpu" and sys.platform == "linux"
+        self._room = Room() if on_cpu else None
 
     def __call__(self, packed: Packed, *, adapter: bool, recomputes: bool = False) -> Tensor:
         """States under the head at every packed position, ``N_D``.
@@ -386,30 +419,35 @@ class StraightStates:
         cos, sin = (t[0, :, None] for t in self._rotary(x_N_D, packed.positions_N[None]))
         rotary = Rotary.of(cos, sin)
         plan = attending(packed, x_N_D.dtype)
+        recomputes = recomputes and torch.is_grad_enabled()
+        keeps = torch.is_grad_enabled() and not recomputes
+        lease = self._room.lend() if keeps and self._room is not None else None
         for layer in self._layers:
-            if recomputes and torch.is_grad_enabled():
+            if recomputes:
                 # Nothing random is in a layer, so no generator need be set back, which others may be using.
                 x_N_D = recomputing.checkpoint(
                     _through,
-                    *(layer, x_N_D, rotary, plan, adapter),
+                    *(layer, x_N_D, rotary, plan, adapter, None),
                     use_reentrant=False,
                     preserve_rng_state=False,
                 )
             else:
-                x_N_D = _through(layer, x_N_D, rotary, plan, adapter)
+                x_N_D = _through(layer, x_N_D, rotary, plan, adapter, lease)
         last: Any = _Last.apply
         states_N_D: Tensor = last(x_N_D, self._last)
         return states_N_D
 
 
-def _through(layer: _Layer, x_N_D: Tensor, rotary: Rotary, plan: Attending, adapter: bool) -> Tensor:
+def _through(
+    layer: _Layer, x_N_D: Tensor, rotary: Rotary, plan: Attending, adapter: bool, lease: Lease | None
+) -> Tensor:
     """One layer."""
     before: Any = _Before.apply
     after: Any = _After.apply
     rest = [*layer.out.parameters, *layer.gate_up.parameters, *layer.down.parameters] if adapter else []
-    turned, values = before(x_N_D, layer, rotary, adapter, *(layer.qkv.parameters if adapter else ()))
-    attended = attend(turned, values, plan, layer.heads, layer.scaling)
-    result: Tensor = after(attended, x_N_D, layer, adapter, *rest)
+    turned, values = before(x_N_D, layer, rotary, adapter, lease, *(layer.qkv.parameters if adapter else ()))
+    attended = attend(turned, values, plan, layer.heads, layer.scaling, lease)
+    result: Tensor = after(attended, x_N_D, layer, adapter, lease, *rest)
     return result
 
 
