@@ -23,6 +23,7 @@ from typing import Any
 SOURCE = Path(__file__).with_name("decode.c")
 COMPILED = ("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-fopenmp")
 """Not ``-ffast-math``: what is not a number must stay so, for the sampler to say that a model has diverged."""
+WITHOUT_TILES = "-DTILES=0"
 TIMEOUT_S = 60.0
 OFF = "GRPO_TUI_NO_CC"
 """Set in the environment, nothing is compiled."""
@@ -55,30 +56,41 @@ def library() -> Any:
 
 
 def _by(compiler: str) -> Any:
-    """The library of this compiler: out of the cache, or where nothing can be kept there, built for this process alone.
+    """The library of this compiler; without matrix instructions where the system does not let this process have them.
 
     Raises:
         CannotBuildError: it does not compile.
         OSError: what it made cannot be loaded.
     """
-    name = f"decode-{_fingerprint(compiler)}.so"
+    loaded = _loaded(compiler, COMPILED)
+    return loaded if loaded.is_allowed() else _loaded(compiler, (*COMPILED, WITHOUT_TILES))
+
+
+def _loaded(compiler: str, flags: tuple[str, ...]) -> Any:
+    """Out of the cache, or where nothing can be kept there, built for this process alone.
+
+    Raises:
+        CannotBuildError: it does not compile.
+        OSError: what it made cannot be loaded.
+    """
+    name = f"decode-{_fingerprint(compiler, flags)}.so"
     folder = _cache_folder()
     if folder is not None:
         # A folder may not be writable, or not ours alone, and a file in it not fit to be loaded.
         with contextlib.suppress(OSError):
-            return _kept(compiler, folder / name)
+            return _kept(compiler, flags, folder / name)
     with tempfile.TemporaryDirectory(prefix="grpo-tui-") as own:
-        return ctypes.CDLL(str(_built(compiler, Path(own) / name)))
+        return ctypes.CDLL(str(_built(compiler, flags, Path(own) / name)))
 
 
-def _kept(compiler: str, path: Path) -> Any:
+def _kept(compiler: str, flags: tuple[str, ...], path: Path) -> Any:
     """The library in the cache, built where it is not there or is broken."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _check_owner(path.parent)
     if path.exists():
         with contextlib.suppress(OSError):
             return ctypes.CDLL(str(path))
-    return ctypes.CDLL(str(_built(compiler, path)))
+    return ctypes.CDLL(str(_built(compiler, flags, path)))
 
 
 def _check_owner(folder: Path) -> None:
@@ -96,7 +108,7 @@ def _check_owner(folder: Path) -> None:
         raise PermissionError(f"{folder} can be written by others")
 
 
-def _built(compiler: str, path: Path) -> Path:
+def _built(compiler: str, flags: tuple[str, ...], path: Path) -> Path:
     """Compile to ``path``; whoever looks meanwhile sees nothing or all of it.
 
     Raises:
@@ -105,7 +117,7 @@ def _built(compiler: str, path: Path) -> Path:
     with tempfile.TemporaryDirectory(prefix=".building-", dir=path.parent) as folder:
         parts = Path(folder) / "decode.o", Path(folder) / "decode.so"
         # Linked without -fopenmp: the threads are those of the OpenMP that torch has loaded. A second one would get in its way.
-        _run([compiler, *COMPILED, "-c", str(SOURCE), "-o", str(parts[0])])
+        _run([compiler, *flags, "-c", str(SOURCE), "-o", str(parts[0])])
         _run([compiler, "-shared", str(parts[0]), "-o", str(parts[1]), "-lm"])
         parts[1].replace(path)
     return path
@@ -124,12 +136,12 @@ def _run(command: list[str]) -> None:
         raise CannotBuildError(f"{command[0]} does not compile it: {told}")
 
 
-def _fingerprint(compiler: str) -> str:
+def _fingerprint(compiler: str, flags: tuple[str, ...]) -> str:
     """Of all that the library depends on."""
     found = Path(compiler).stat()
     parts = [
         SOURCE.read_bytes(),
-        " ".join(COMPILED).encode(),
+        " ".join(flags).encode(),
         f"{os.path.realpath(compiler)} {found.st_size} {found.st_mtime_ns}".encode(),
         _processor().encode(),
     ]

@@ -291,7 +291,7 @@ static void multiply_tiles(
 }
 
 /* The system gives a process this much state on demand only; 0: it does not. */
-int64_t is_allowed(void) { return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0; }
+int is_allowed(void) { return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0; }
 
 #else
 
@@ -351,7 +351,7 @@ typedef struct {
 static const Shapes of_products, of_attention;
 static inline void begin_tiles(const Shapes *shapes) { (void)shapes; }
 static inline void end_tiles(void) {}
-int64_t is_allowed(void) { return 1; }
+int is_allowed(void) { return 1; }
 
 static void multiply_tiles(
     Sums *sums, const uint32_t *const *panels, int count, const uint32_t *packed, int64_t pairs, int rows) {

@@ -406,15 +406,13 @@ def _bytes_of(matrix_O_I: Tensor) -> int:
 def _typed(loaded: Any) -> Any:
     """The library with the types of what is called."""
     loaded.decode.argtypes, loaded.decode.restype = (c_void_p, c_void_p), None
-    loaded.is_allowed()
     loaded.work_bytes.argtypes, loaded.work_bytes.restype = (c_void_p, c_int64, c_int64, c_int64), c_int64
     loaded.lay_panels.argtypes = (c_void_p, c_void_p, c_int64, c_int64, c_int64, c_int64)
     loaded.lay_panels.restype = None
     pointers = (c_void_p,) * 5
     loaded.draw.argtypes = (c_void_p, c_int64, c_int64, c_double, *pointers, c_int64)
     loaded.draw.restype = None
-    for told in (loaded.least, loaded.is_allowed):
-        told.argtypes, told.restype = (), c_int64
+    loaded.least.argtypes, loaded.least.restype = (), c_int64
     return loaded
 
 

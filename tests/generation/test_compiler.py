@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -72,7 +73,7 @@ def place(folder: Path) -> Path:
     """Where the library will be kept. Planted there before anything is loaded: a loaded file must not be written over."""
     folder.mkdir(mode=0o700)
     found = next(path for name in ("cc", "gcc") if (path := shutil.which(name)))
-    return folder / f"decode-{compiler._fingerprint(found)}.so"
+    return folder / f"decode-{compiler._fingerprint(found, compiler.COMPILED)}.so"
 
 
 def another_library() -> str:
@@ -108,6 +109,23 @@ def test_a_broken_file_is_replaced(folder: Path) -> None:
     kept.write_bytes(b"cut")
     assert library().decode is not None
     assert len(kept.read_bytes()) > 1000
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_where_the_system_refuses_matrix_instructions_it_does_without(
+    allowed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail with: not asked; the refused library given all the same."""
+    asked: list[tuple[str, ...]] = []
+
+    def loaded(_compiler: str, flags: tuple[str, ...]) -> SimpleNamespace:
+        asked.append(flags)
+        return SimpleNamespace(flags=flags, is_allowed=lambda: int(allowed or flags[-1] == "-DTILES=0"))
+
+    monkeypatch.setattr(compiler, "_loaded", loaded)
+    without = (*compiler.COMPILED, "-DTILES=0")
+    assert compiler._by("cc").flags == (compiler.COMPILED if allowed else without)
+    assert asked == [compiler.COMPILED, *([] if allowed else [without])]
 
 
 @needs_compiler
