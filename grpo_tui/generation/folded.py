@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from grpo_tui.generation.products import Joined, can_pack
 from grpo_tui.heap import give_back_freed_memory
 from grpo_tui.policy.policy import POLICY_ADAPTER, Policy
+from grpo_tui.policy.straight import FAMILIES
 
 FOLDED_PARAMETERS = 300_000_000
 """Up to here a float32 copy of the adapted weights is cheap, and what a layer costs beside its product is dear."""
@@ -121,20 +122,22 @@ class Twin:
         for source in sources.values():
             _check(source, folds=self._folds)
         if policy.num_parameters < COPIED_PARAMETERS:
-            self._join(sources, policy)
+            self._join(sources, _plain_beside(base, sources), policy)
         else:
             for name, source in sources.items():
                 layer = BareLora(source.base_layer, source)
                 self._layers.append(layer)
                 self._put(name, layer)
 
-    def _join(self, sources: dict[str, Any], policy: Policy) -> None:
-        """Replace adapted layers, those of one input together, and the head."""
-        for names in _reading_together(self.model, list(sources), policy.device):
-            if type(sources[names[0]].base_layer) is not nn.Linear:
+    def _join(self, sources: dict[str, Any], plain: dict[str, nn.Linear], policy: Policy) -> None:
+        """Replace adapted layers and the plain ones among them, those of one input together, and the head."""
+        linear = {name: source.base_layer for name, source in sources.items()} | plain
+        in_order = [name for name, _ in self.model.named_modules() if name in linear]
+        for names in _reading_together(self.model, in_order, policy.device):
+            if type(linear[names[0]]) is not nn.Linear:
                 self._fold(names, sources)
                 continue
-            pairs = [(sources[name].base_layer, sources[name]) for name in names]
+            pairs = [(linear[name], sources.get(name)) for name in names]
             joined = Joined([_leaf(name) for name in names], pairs, folds=self._folds, packs=self._packs)
             self._layers.append(joined)
             self.joined[names[0]] = joined
@@ -143,7 +146,7 @@ class Twin:
         head = self.model.get_output_embeddings()
         if self._packs and type(head) is nn.Linear:
             name = next(name for name, module in self.model.named_modules() if module is head)
-            joined = Joined([_leaf(name)], [(head, None)], folds=False, packs=True)
+            joined = Joined([_leaf(name)], [(head, None)], folds=False, packs=True, stays=True)
             self._layers.append(joined)
             self.joined[name] = joined
             self._put(name, joined.parts[0])
@@ -205,6 +208,19 @@ class Twin:
 
 def _leaf(name: str) -> str:
     return name.rpartition(".")[2]
+
+
+def _plain_beside(base: Any, sources: dict[str, Any]) -> dict[str, nn.Linear]:
+    """Layers that nothing adapts, of a model whose positions go straight through its layers: there all are joined."""
+    if base.config.model_type not in FAMILIES:
+        return {}
+    return {
+        name: module
+        for name, module in base.named_modules()
+        if type(module) is nn.Linear
+        and name.startswith("model.layers.")
+        and not any(name.startswith(f"{source}.") for source in sources)
+    }
 
 
 def _check(source: Any, *, folds: bool) -> None:

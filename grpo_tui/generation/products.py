@@ -91,7 +91,13 @@ class Joined:
     """Linear layers that read the same input, with their adapters, as one product (and a small one for the adapters' A)."""
 
     def __init__(
-        self, names: Sequence[str], layers: Sequence[tuple[nn.Linear, Any]], *, folds: bool, packs: bool
+        self,
+        names: Sequence[str],
+        layers: Sequence[tuple[nn.Linear, Any]],
+        *,
+        folds: bool,
+        packs: bool,
+        stays: bool = False,
     ) -> None:
         """Take the layers; :meth:`refresh` must come before the first product.
 
@@ -100,9 +106,10 @@ class Joined:
             layers: each plain layer, and PEFT's LoRA layer that stands for it in the policy (None: not adapted).
             folds: put the adapter into the matrix instead of beside it.
             packs: lay matrices out for the processor.
+            stays: keep what is laid out from one sampling to the next, where it is small and nothing adapts it.
         """
         self.names = tuple(names)
-        self._layers, self._folds, self._packs = layers, folds, packs
+        self._layers, self._folds, self._packs, self._stays = layers, folds, packs, stays
         self._widths = [plain.out_features for plain, _ in layers]
         self._width = sum(self._widths)
         self._apart = False
@@ -114,7 +121,7 @@ class Joined:
         self._parts: list[Tensor | None] = [None] * len(layers)
         self._elsewhere = False
         self.adapters: list[tuple[Tensor, Tensor]] = []
-        """A ``R_I`` and B, scaled, ``O_R`` of each layer, where they are laid out elsewhere."""
+        """A ``R_I`` and B, scaled, ``O_R`` of each layer, where they are laid out elsewhere: see :meth:`_pairs`."""
 
     @property
     def _num_bytes(self) -> int:
@@ -153,11 +160,7 @@ class Joined:
         adapted = self._adapted
         if self._elsewhere:
             # Copies: frozen, the twin must not see how an update moves the adapter.
-            self.adapters = [
-                (_a(source).detach().clone(), _b(source, plain.weight.dtype).detach())
-                for plain, source in self._layers
-                if source is not None
-            ]
+            self.adapters = [(a_R_I.detach().clone(), b_O_R.detach()) for a_R_I, b_O_R in self._pairs()]
             self._take_bias()
             return
         if self._matrices and not adapted and num_rows == self._num_rows:
@@ -171,9 +174,10 @@ class Joined:
             torch.cat([weight.detach() for weight in weights]) if len(weights) > 1 else weights[0].detach()
         )
         if adapted and not self._folds:
-            whole = torch.cat((whole, self._all_b()), dim=1)
-            all_a = torch.cat([_a(source) for source in adapted])
-            self._adapter = Matrix(all_a, num_rows=num_rows, packs=self._packs)
+            all_a, all_b = zip(*self._pairs(), strict=True)
+            from_own: Tensor = torch.block_diag(*all_b)  # type: ignore[no-untyped-call]
+            whole = torch.cat((whole, from_own), dim=1)
+            self._adapter = Matrix(torch.cat(all_a), num_rows=num_rows, packs=self._packs)
         self._take_bias()
         pieces = torch.split(whole, self._widths) if self._apart else [whole]
         self._matrices = [Matrix(piece, num_rows=num_rows, packs=self._packs) for piece in pieces]
@@ -190,22 +194,23 @@ class Joined:
     def release(self) -> None:
         """Let the copies of the weights go until the next :meth:`refresh`; small ones that nothing adapts are kept."""
         self.adapters = []
-        if self._adapted or self._num_bytes > KEPT_BYTES:
+        if self._adapted or not self._stays or self._num_bytes > KEPT_BYTES:
             self._matrices, self._adapter, self._bias = [], None, None
         # What a forward pass that was broken off had not given out.
         self._input, self._parts = None, [None] * len(self._layers)
 
-    def _all_b(self) -> Tensor:
-        """Every B, scaled, from the columns of its own A to the rows of its own layer: ``ΣO_ΣR``."""
-        blocks, row = [], 0
+    def _pairs(self) -> list[tuple[Tensor, Tensor]]:
+        """A ``R_I`` and B, scaled, ``O_R`` of each layer; nothing but zeros for one that is not adapted, though others are."""
+        if not self.is_adapted:
+            return []
+        like = _a(self._adapted[0])
+        pairs = []
         for plain, source in self._layers:
-            if source is not None:
-                b = _b(source, plain.weight.dtype)
-                block = b.new_zeros(self._width, b.shape[1])
-                block[row : row + b.shape[0]] = b
-                blocks.append(block)
-            row += plain.out_features
-        return torch.cat(blocks, dim=1)
+            if source is None:
+                pairs.append((torch.zeros_like(like), like.new_zeros(plain.out_features, len(like))))
+            else:
+                pairs.append((_a(source), _b(source, plain.weight.dtype)))
+        return pairs
 
     def part(self, place: int, x: Tensor) -> Tensor:
         """The product of one layer. The first to ask for an input computes for all; each result is given out once."""
@@ -229,12 +234,11 @@ class Joined:
         """The rank of all its adapters; 0 where none stands beside.
 
         Raises:
-            ValueError: they have several, or some of the layers have none.
+            ValueError: they have several.
         """
-        ranks = {
-            0 if source is None or self._folds else source.lora_A[POLICY_ADAPTER].weight.shape[0]
-            for _, source in self._layers
-        }
+        if self._folds or not self.is_adapted:
+            return 0
+        ranks = {source.lora_A[POLICY_ADAPTER].weight.shape[0] for source in self._adapted}
         if len(ranks) != 1:
             raise ValueError(f"adapters of several ranks on {', '.join(self.names)}")
         (rank,) = ranks
@@ -266,11 +270,11 @@ class Joined:
 
     def _plain_products(self, x_N_I: Tensor) -> list[Tensor | None]:
         """Of each layer, with the adapter's added to it: for prompts, whose many rows make little of a product more."""
-        adapters, products = iter(self.adapters), list[Tensor | None]()
-        for plain, source in self._layers:
+        products = list[Tensor | None]()
+        for place, (plain, source) in enumerate(self._layers):
             product = nn.functional.linear(x_N_I, plain.weight, plain.bias)
             if source is not None:
-                a_R_I, b_O_R = next(adapters)
+                a_R_I, b_O_R = self.adapters[place]
                 product.addmm_(x_N_I @ a_R_I.t(), b_O_R.t())
             products.append(product)
         return products

@@ -20,14 +20,15 @@ class _Int(int):
         return builtins.int(value.item() if isinstance(value, np.ndarray) else value)
 
 
-def main(architecture: str, folds: str) -> None:
+def main(architecture: str, folds: str, *targets: str) -> None:
     """Print the largest total variation between the distributions."""
     import triton.runtime.interpreter
 
     triton.runtime.interpreter.int = _Int
     vars(folded)["can_pack"] = lambda _dtype: False  # a GPU has no matrices laid out for a processor
     folded.FOLDED_PARAMETERS = 0 if folds == "beside" else folded.FOLDED_PARAMETERS
-    sampler = FastSampler(tiny_policy(architecture), captures=True, fuses=True)
+    policy = tiny_policy(architecture, targets=targets or ("all-linear",))
+    sampler = FastSampler(policy, captures=True, fuses=True)
     assert sampler.fuses
     sys.stdout.write(f"{sampler.deviation()}\n")
 

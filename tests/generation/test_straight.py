@@ -11,7 +11,7 @@ from grpo_tui.generation.folded import Twin
 from grpo_tui.generation.prompts import new_cache, prefill
 from grpo_tui.generation.straight import Straight
 from grpo_tui.policy.straight import FAMILIES
-from tests.policy.models import PEFT_NOISE, tiny_policy
+from tests.policy.models import PEFT_NOISE, batch_of, tiny_policy
 
 pytestmark = pytest.mark.filterwarnings(PEFT_NOISE)
 
@@ -52,6 +52,27 @@ def test_logits_are_those_of_the_modules(family: str, padded: bool, batched: boo
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_the_families_are_decoded_straight(family: str) -> None:
     assert isinstance(FastSampler(tiny_policy(family))._decode, Straight)
+
+
+@pytest.mark.parametrize("folds", [True, False])
+@pytest.mark.parametrize("targets", [("q_proj", "v_proj"), ("k_proj", "down_proj"), ("up_proj",)])
+@pytest.mark.parametrize("family", ["llama_biased", "qwen3"])
+def test_some_layers_may_have_no_adapter(
+    family: str, targets: tuple[str, ...], folds: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which is PEFT's own default. Seen to fail with: only adapted layers joined; B in the place of a layer that has none."""
+    if not folds:
+        monkeypatch.setattr("grpo_tui.generation.folded.FOLDED_PARAMETERS", 0)
+    policy = tiny_policy(family, targets=targets)
+    sampler = FastSampler(policy)
+    assert isinstance(sampler._decode, Straight)
+    tokens = batch_of([[5, 6, 7], [9]], [[3, 4, 8, 2], [11, 12, 6, 6]])
+    with torch.no_grad():
+        expected = policy.logits(tokens)
+    torch.testing.assert_close(sampler.logits(tokens), expected, atol=1e-4, rtol=1e-4)
+    assert not any(
+        joined._matrices for joined in sampler._twin.joined.values() if joined.names != ("lm_head",)
+    )
 
 
 @pytest.mark.parametrize("family", ["gpt2", "opt", "gpt_neox", "phi3"])

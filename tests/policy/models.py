@@ -124,9 +124,10 @@ def tiny_policy(
     adapter_noise: float = 0.1,
     rank: int = 4,
     dropout: float = 0.0,
+    targets: tuple[str, ...] = ("all-linear",),
 ) -> Policy:
     """A policy over :func:`base_model`; with ``adapter_noise`` 0 the adapter is as it is when fresh."""
-    settings = ModelConfig(source=name, lora_rank=rank, lora_dropout=dropout)
+    settings = ModelConfig(source=name, lora_rank=rank, lora_dropout=dropout, lora_targets=targets)
     policy = Policy(
         model=_add_adapter(base_model(name, scale=scale), settings, 0),
         tokenizer=StubTokenizer(),
