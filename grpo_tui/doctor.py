@@ -51,6 +51,7 @@ def machine_facts() -> dict[str, Any]:
     """Versions, device, memory and terminal, JSON-ready."""
     import torch
 
+    from grpo_tui.generation.fast import way_of_decoding
     from grpo_tui.policy.loading import auto_dtype, pick_device
 
     device = pick_device("auto")
@@ -65,6 +66,7 @@ def machine_facts() -> dict[str, Any]:
         "device": str(device),
         "dtype": str(auto_dtype(device)).removeprefix("torch."),
         "bf16": auto_dtype(device) is torch.bfloat16,
+        "decoding": way_of_decoding(device, auto_dtype(device)),
         "gpus": [_gpu(torch, index) for index in range(torch.cuda.device_count())],
         "terminal": terminal_facts(os.environ),
     }
@@ -148,6 +150,7 @@ def fact_lines(facts: Mapping[str, Any]) -> list[str]:
         f"python      {facts['python']} on {facts['system']}",
         f"packages    {versions}" + (f" · not installed: {', '.join(missing)}" if missing else ""),
         f"device      {facts['device']}, trains in {facts['dtype']} (bf16 {'yes' if facts['bf16'] else 'no'})",
+        f"decoding    by {facts['decoding']}",
         f"cores       {facts['cores']}, torch uses {facts['torch_threads']}",
         f"memory      {_gb(facts['free_memory_bytes'])} free of {_gb(facts['memory_bytes'])}",
     ]

@@ -359,6 +359,8 @@ static void multiply_tiles(
 }
 #endif
 
+int has_tiles(void) { return TILES == 1; }
+
 /* Inputs and ranks are to be a multiple of this. */
 int64_t least(void) { return LEAST; }
 

@@ -20,10 +20,11 @@ from torch import Tensor
 from grpo_tui.generation import attention
 from grpo_tui.generation.captured import Captured
 from grpo_tui.generation.choice import choose
+from grpo_tui.generation.compiler import CannotBuildError, library
 from grpo_tui.generation.drawing import MAX_ROWS, Cost, Drawn, draw_all
 from grpo_tui.generation.folded import Twin
 from grpo_tui.generation.fused import Fused, can_fuse
-from grpo_tui.generation.native import CannotBuildError, Native, has_dots
+from grpo_tui.generation.native import Native, has_dots
 from grpo_tui.generation.prompts import Prompts, new_cache, prefill
 from grpo_tui.generation.refilling import Decode, Rows
 from grpo_tui.generation.slab import SlabCache
@@ -202,6 +203,19 @@ def make_sampler(policy: Policy, kind: str, say: Callable[[str], None] = lambda 
         say(f"the fast sampler cannot take this model ({reason}); the trusted one samples, slower")
         return TrustedSampler(policy)
     return sampler
+
+
+def way_of_decoding(device: torch.device, dtype: torch.dtype) -> str:
+    """How positions of a Llama-like model are decoded on this machine, in words."""
+    if device.type == "cuda":
+        return "CUDA graphs of Triton's kernels" if can_fuse() else "CUDA graphs of torch's kernels"
+    if device.type != "cpu" or dtype is not torch.bfloat16 or not has_dots():
+        return "torch"
+    try:
+        built = library()
+    except CannotBuildError as error:
+        return f"torch, two to four times slower than compiled code: {one_line(error)}"
+    return "compiled code" + (" with matrix instructions (AMX)" if built.has_tiles() else "")
 
 
 def _built(policy: Policy, say: Callable[[str], None]) -> tuple[FastSampler, float]:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from grpo_tui.generation.choice import Chosen, choose
-from grpo_tui.generation.compiler import CannotBuildError, library
+from grpo_tui.generation.compiler import library
 from grpo_tui.generation.folded import Twin
 from grpo_tui.generation.products import Joined
 from grpo_tui.generation.slab import SlabCache
@@ -414,6 +414,3 @@ def _typed(loaded: Any) -> Any:
     loaded.draw.restype = None
     loaded.least.argtypes, loaded.least.restype = (), c_int64
     return loaded
-
-
-__all__ = ["CannotBuildError", "Native", "has_dots"]

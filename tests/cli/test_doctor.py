@@ -32,7 +32,7 @@ def test_the_machine_in_words() -> None:
     done = doctor()
     assert done.returncode == 0, done.stderr
     names = [line.split()[0] for line in done.stdout.splitlines()]
-    assert names[:5] == ["python", "packages", "device", "cores", "memory"]
+    assert names[:6] == ["python", "packages", "device", "decoding", "cores", "memory"]
     assert names[-2:] == ["terminal", "clipboard"]
     assert "unknown" in done.stdout.splitlines()[-1]
 

@@ -7,6 +7,7 @@ import math
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -354,6 +355,39 @@ def test_without_a_compiler_it_goes_on_and_says_so(policy: Policy, monkeypatch: 
     assert said == [
         "decoding goes by torch, two to four times slower than by compiled code: no C compiler was found; gcc would do"
     ]
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "dots", "tiles", "says"),
+    [
+        ("cpu", torch.bfloat16, True, 1, "compiled code with matrix instructions (AMX)"),
+        ("cpu", torch.bfloat16, True, 0, "compiled code"),
+        (
+            "cpu",
+            torch.bfloat16,
+            True,
+            None,
+            "torch, two to four times slower than compiled code: there is none",
+        ),
+        ("cpu", torch.bfloat16, False, 1, "torch"),
+        ("cpu", torch.float32, True, 1, "torch"),
+        ("cuda", torch.bfloat16, True, 1, "CUDA graphs of Triton's kernels"),
+    ],
+)
+def test_the_way_of_decoding_in_words(
+    device: str, dtype: torch.dtype, dots: bool, tiles: int | None, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ``doctor`` tells it."""
+
+    def built() -> SimpleNamespace:
+        if tiles is None:
+            raise CannotBuildError("there is none")
+        return SimpleNamespace(has_tiles=lambda: tiles)
+
+    monkeypatch.setattr(fast, "has_dots", lambda: dots)
+    monkeypatch.setattr(fast, "can_fuse", lambda: True)
+    monkeypatch.setattr(fast, "library", built)
+    assert fast.way_of_decoding(torch.device(device), dtype) == says
 
 
 def test_where_it_is_off_it_goes_on_without_and_says_so(
