@@ -10,7 +10,8 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from typing import Any
+import weakref
+from typing import Any, Protocol
 
 TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
 """glibc's numbers of what ``mallopt`` sets (malloc.h)."""
@@ -18,6 +19,9 @@ OURS = ("arena_max", "mmap_threshold", "mmap_max", "trim_threshold", "top_pad")
 """What the user may have set that would be overruled."""
 LARGEST_IN_HEAP = 32 << 20
 """Bytes; what is larger is mapped by itself, and always given back. glibc allows no more."""
+
+MUCH = 0.1
+"""Share of the free memory that is taken for little: the pre-flight leaves as much alone of what it found."""
 
 
 def keep_freed_memory(environment: dict[str, str] | None = None) -> bool:
@@ -41,8 +45,41 @@ def keep_freed_memory(environment: dict[str, str] | None = None) -> bool:
     return all(done)
 
 
+class Lender(Protocol):
+    """Memory of its own kind that is kept for a next time."""
+
+    num_bytes: int
+    """Held."""
+
+    def release(self) -> None:
+        """Give it back, unless it is in use."""
+        ...
+
+
+_lenders: weakref.WeakSet[Lender] = weakref.WeakSet()
+
+
+def gives_back(lender: Lender) -> None:
+    """From now on ask this one too for its memory, as long as it lives."""
+    _lenders.add(lender)
+
+
 def give_back_freed_memory() -> None:
     """Give back now what is kept."""
+    for lender in list(_lenders):
+        lender.release()
+    trim_heap()
+
+
+def give_back_where_scarce(free_bytes: int) -> None:
+    """Give back what is much beside the memory that is free (0: unknown, which is as if there were none)."""
+    for lender in list(_lenders):
+        if lender.num_bytes > free_bytes * MUCH:
+            lender.release()
+
+
+def trim_heap() -> None:
+    """Give back what is kept in the C library's heap."""
     library = _c_library()
     if library is not None and hasattr(library, "malloc_trim"):
         library.malloc_trim(0)

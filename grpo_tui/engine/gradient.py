@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from grpo_tui.algorithms import LossInputs, LossOutputs, effective_weights, policy_gradient_loss
+from grpo_tui.algorithms import LossInputs, effective_weights, policy_gradient_loss
 from grpo_tui.config.schema import RunConfig
 from grpo_tui.engine.control import Gate
 from grpo_tui.engine.rows import (
@@ -116,10 +116,8 @@ def accumulate_gradient(
         for rows in part:
             gate.tick(f"in update, microbatch {done + 1} of {total}")
             with passes.timed():
-                outputs = _backward(trainer, rows, size, result, old_adapter)
+                sums += _backward(trainer, rows, size, result, old_adapter).double().cpu()
             passes.add(*count_tokens(rows, trainer.policy))
-            losses = [outputs.loss.detach(), outputs.policy_loss.detach(), outputs.kl_loss]
-            sums += torch.stack(losses).double().cpu()
             done += 1
             trainer.report(
                 Progress(
@@ -148,8 +146,12 @@ def _backward(
     size: BatchSize,
     result: UpdateResult,
     old_adapter: Mapping[str, Tensor] | None,
-) -> LossOutputs:
-    """Forward and backward of one microbatch; its gradient adds to the minibatch's."""
+) -> Tensor:
+    """Forward and backward of one microbatch; its gradient adds to the minibatch's.
+
+    Returns its share of the loss, of the policy's part and of the KL's. Nothing else outlives it: a graph that did would keep
+    the memory that the next microbatch uses again.
+    """
     inputs = loss_inputs(trainer, rows, size, old_adapter)
     outputs = policy_gradient_loss(inputs)
     weights_B_T = effective_weights(outputs, inputs.logprobs_B_T)
@@ -167,7 +169,7 @@ def _backward(
     result.num_clipped_high += int(outputs.clipped_high_B_T.sum())
     # The tokens are the old policy's, so this k3 is an unbiased estimate of KL(π_old ‖ π_θ).
     result.kl_old_sum += float(masked_sum(k3(inputs.old_logprobs_B_T - detached), mask))
-    return outputs
+    return torch.stack([outputs.loss.detach(), outputs.policy_loss.detach(), outputs.kl_loss.detach()])
 
 
 def loss_inputs(

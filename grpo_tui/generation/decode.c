@@ -49,14 +49,14 @@ extern int omp_get_thread_num(void), omp_get_num_threads(void);
 enum { WIDE = 16, MOST_LAYERS_JOINED = 3 };
 enum { CHUNK = 16, CHUNK_WORDS = CHUNK * WIDE, HALF_CHUNK = CHUNK / 2 }; /* in pairs */
 
-/* Weights are asked for this many pairs ahead. An EPYC reads fastest past its caches; a Xeon does so at a third of its speed. */
+/* Weights are fetched this many pairs ahead. An EPYC reads fastest past its caches; a Xeon does so at a third of its speed. */
 enum { AHEAD = 128 };
 #ifdef __AMX_TILE__
-#define ASK_FOR(address) __builtin_prefetch(address, 0, 2)
-#define ASK_FOR_VALUES(address) __builtin_prefetch(address, 0, 3) /* while scores are worked out */
+#define FETCH(address) __builtin_prefetch(address, 0, 2)
+#define FETCH_VALUES(address) __builtin_prefetch(address, 0, 3) /* while scores are worked out */
 #else
-#define ASK_FOR(address) __builtin_prefetch(address, 0, 0)
-#define ASK_FOR_VALUES(address) ((void)(address))
+#define FETCH(address) __builtin_prefetch(address, 0, 0)
+#define FETCH_VALUES(address) ((void)(address))
 #endif
 
 typedef uint16_t bf16;
@@ -73,8 +73,8 @@ typedef struct {
     const uint32_t *b;                       /* panels, from the ranks of a block's own adapter; NULL: not adapted */
     const uint32_t *a;                       /* panels, from the inputs to the ranks of all adapters */
     const float *bias;                       /* or NULL */
-    int64_t inputs, outputs;                 /* inputs are even */
-    int64_t rank;                            /* of one adapter, even */
+    int64_t inputs, outputs;                 /* inputs are a multiple of least() */
+    int64_t rank;                            /* of one adapter; another multiple */
     int64_t low_blocks;                      /* of a */
     int64_t first_block[MOST_LAYERS_JOINED]; /* of each layer but the first; beyond the last: never reached */
 } Product;
@@ -236,17 +236,20 @@ static const Shapes of_products = {.palette = 1, .bytes = {64, 64, 64, 64, 64, 6
 static const Shapes of_attention = {.palette = 1, .bytes = {16, 64, 16}, .rows = {16, 16, 16}};
 
 static inline void begin_tiles(const Shapes *shapes) { _tile_loadconfig(shapes); }
+/* What was written before is there: to GCC, loading a tile reads nothing. */
+static inline void settle(void) { __asm__ volatile("" ::: "memory"); }
 static inline void end_tiles(void) { _tile_release(); }
 
-#define ASK_FOR_CHUNK(panel)                                                                                                      \
-    for (int line = 0; line < CHUNK; line++) ASK_FOR((panel) + (line + AHEAD) * WIDE)
+#define FETCH_CHUNK(panel)                                                                                                      \
+    for (int line = 0; line < CHUNK; line++) FETCH((panel) + (line + AHEAD) * WIDE)
 
 /* sums of each row += 16 outputs, over pairs of inputs: whole chunks and perhaps half a one. */
 static void multiply_tile(Sums *sums, const uint32_t *panel, const uint32_t *packed, int64_t pairs, int rows) {
     (void)rows;
+    settle();
     _tile_loadd(0, sums, 64);
     for (; pairs >= CHUNK; pairs -= CHUNK, panel += CHUNK_WORDS, packed += CHUNK_WORDS) {
-        ASK_FOR_CHUNK(panel);
+        FETCH_CHUNK(panel);
         _tile_loadd(4, packed, 64);
         _tile_loadd(5, panel, 64);
         _tile_dpbf16ps(0, 4, 5);
@@ -263,7 +266,7 @@ static void multiply_tile(Sums *sums, const uint32_t *panel, const uint32_t *pac
 #define LOAD(i) _tile_loadd(i, sums + i, 64);
 #define STORE(i) _tile_stored(i, sums + i, 64);
 #define WHOLE(i)                                                                                                                  \
-    ASK_FOR_CHUNK(panels[i] + at);                                                                                                \
+    FETCH_CHUNK(panels[i] + at);                                                                                                \
     _tile_loadd(5, panels[i] + at, 64);                                                                                           \
     _tile_dpbf16ps(i, 4, 5);
 #define HALVED(i)                                                                                                                 \
@@ -278,6 +281,7 @@ static void multiply_tiles(
         return;
     }
     int64_t at = 0;
+    settle();
     FOR_EACH_OF_FOUR(LOAD)
     for (; pairs >= CHUNK; pairs -= CHUNK, at += CHUNK_WORDS) {
         _tile_loadd(4, packed + at, 64);
@@ -327,7 +331,7 @@ static inline __attribute__((always_inline)) void multiply(
     for (int64_t pair = 0; pair < pairs; pair++) {
         words w = loaded(panel + pair * WIDE);
         const uint32_t *x = packed + pair * WIDE;
-        ASK_FOR(panel + (pair + AHEAD) * WIDE);
+        FETCH(panel + (pair + AHEAD) * WIDE);
 #pragma GCC unroll 16
         for (int row = 0; row < rows; row++) held[row] = dot(held[row], w, (words){} + x[row]);
     }
@@ -537,6 +541,7 @@ static void ask(Asked *asked, const bf16 *queries, int64_t size, int64_t count) 
 static inline void sixteen_scores(floats *scores, const Asked *asked, const bf16 *keys, int64_t size, int64_t count) {
     float found[WIDE * ASKED] ON_A_LINE;
     (void)count;
+    settle();
     _tile_zero(0);
     for (int64_t i = 0; i < size; i += 2 * WIDE) {
         _tile_loadd(1, keys + i, size * (int64_t)sizeof(bf16));
@@ -596,7 +601,7 @@ static inline void sixteen_scores(floats *scores, const Asked *asked, const bf16
 }
 #endif
 
-/* Rows of scores, for up to so many queries; fewer than 16 keys go by a copy, behind which there is nothing. */
+/* Rows of scores, for up to so many queries; fewer than 16 keys go by a copy, and what stands behind them is anything. */
 static void score(
     float *scores, int64_t stride, const bf16 *queries, const bf16 *keys, const bf16 *values, int64_t columns, int64_t size,
     int64_t count) {
@@ -606,14 +611,13 @@ static void score(
     if (columns < WIDE) {
         bf16 few[WIDE * LARGEST_HEAD];
         memcpy(few, keys, (size_t)(columns * size) * sizeof(bf16));
-        memset(few + columns * size, 0, (size_t)((WIDE - columns) * size) * sizeof(bf16));
         sixteen_scores(found, &asked, few, size, count);
         for (int64_t query = 0; query < count; query++) *(floats *)(scores + query * stride) = found[query];
     }
     /* The last 16 again where they are not a multiple. */
     for (int64_t next = WIDE; columns >= WIDE && next < columns + WIDE; next += WIDE) {
         int64_t column = (next < columns ? next : columns) - WIDE;
-        for (int64_t i = 0; i < WIDE * size; i += 2 * WIDE) ASK_FOR_VALUES(values + column * size + i);
+        for (int64_t i = 0; i < WIDE * size; i += 2 * WIDE) FETCH_VALUES(values + column * size + i);
         sixteen_scores(found, &asked, keys + column * size, size, count);
         for (int64_t query = 0; query < count; query++) *(floats *)(scores + query * stride + column) = found[query];
     }

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from grpo_tui.config import machine
 from grpo_tui.generation import attention
 from grpo_tui.generation.captured import Captured
 from grpo_tui.generation.choice import choose
@@ -38,6 +39,7 @@ from grpo_tui.generation.types import (
     SampleRequest,
     SamplingSettings,
 )
+from grpo_tui.heap import give_back_where_scarce
 from grpo_tui.policy.errors import UNFIT, one_line
 from grpo_tui.policy.policy import Policy, TokenBatch
 
@@ -90,6 +92,7 @@ class FastSampler:
     ) -> list[SampledTokens]:
         """One completion for each request, in order."""
         num_rows = min(len(requests), self._max_rows)
+        give_back_where_scarce(machine.free_memory())  # what an update keeps for the next, which is not now
         with (
             self._on_its_device(),
             decoding_threads(self._policy),

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from grpo_tui.generation.products import Joined, can_pack
-from grpo_tui.heap import give_back_freed_memory
+from grpo_tui.heap import trim_heap
 from grpo_tui.policy.policy import POLICY_ADAPTER, Policy
 from grpo_tui.policy.straight import FAMILIES
 
@@ -134,8 +134,8 @@ class Twin:
         linear = {name: source.base_layer for name, source in sources.items()} | plain
         in_order = [name for name, _ in self.model.named_modules() if name in linear]
         for names in _reading_together(self.model, in_order, policy.device):
-            if type(linear[names[0]]) is not nn.Linear:
-                self._fold(names, sources)
+            if any(type(linear[name]) is not nn.Linear for name in names):
+                self._fold([name for name in names if name in sources], sources)
                 continue
             pairs = [(linear[name], sources.get(name)) for name in names]
             joined = Joined([_leaf(name) for name in names], pairs, folds=self._folds, packs=self._packs)
@@ -146,7 +146,7 @@ class Twin:
         head = self.model.get_output_embeddings()
         if self._packs and type(head) is nn.Linear:
             name = next(name for name, module in self.model.named_modules() if module is head)
-            joined = Joined([_leaf(name)], [(head, None)], folds=False, packs=True, stays=True)
+            joined = Joined([_leaf(name)], [(head, None)], folds=False, packs=True, keeps=True)
             self._layers.append(joined)
             self.joined[name] = joined
             self._put(name, joined.parts[0])
@@ -203,7 +203,7 @@ class Twin:
         for layer in self._layers:
             layer.release()
         if self._packs and self._num_bytes > LARGE_BYTES:
-            give_back_freed_memory()
+            trim_heap()
 
 
 def _leaf(name: str) -> str:

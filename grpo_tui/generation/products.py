@@ -97,7 +97,7 @@ class Joined:
         *,
         folds: bool,
         packs: bool,
-        stays: bool = False,
+        keeps: bool = False,
     ) -> None:
         """Take the layers; :meth:`refresh` must come before the first product.
 
@@ -106,10 +106,10 @@ class Joined:
             layers: each plain layer, and PEFT's LoRA layer that stands for it in the policy (None: not adapted).
             folds: put the adapter into the matrix instead of beside it.
             packs: lay matrices out for the processor.
-            stays: keep what is laid out from one sampling to the next, where it is small and nothing adapts it.
+            keeps: what is laid out stays from one sampling to the next, where it is small and nothing adapts it.
         """
         self.names = tuple(names)
-        self._layers, self._folds, self._packs, self._stays = layers, folds, packs, stays
+        self._layers, self._folds, self._packs, self._keeps = layers, folds, packs, keeps
         self._widths = [plain.out_features for plain, _ in layers]
         self._width = sum(self._widths)
         self._apart = False
@@ -175,8 +175,8 @@ class Joined:
         )
         if adapted and not self._folds:
             all_a, all_b = zip(*self._pairs(), strict=True)
-            from_own: Tensor = torch.block_diag(*all_b)  # type: ignore[no-untyped-call]
-            whole = torch.cat((whole, from_own), dim=1)
+            b_O_R: Tensor = torch.block_diag(*all_b)  # type: ignore[no-untyped-call]
+            whole = torch.cat((whole, b_O_R), dim=1)
             self._adapter = Matrix(torch.cat(all_a), num_rows=num_rows, packs=self._packs)
         self._take_bias()
         pieces = torch.split(whole, self._widths) if self._apart else [whole]
@@ -192,9 +192,9 @@ class Joined:
             self._bias = torch.cat([_bias_of(plain) for plain, _ in self._layers])
 
     def release(self) -> None:
-        """Let the copies of the weights go until the next :meth:`refresh`; small ones that nothing adapts are kept."""
+        """Let the copies of the weights go until the next :meth:`refresh`, but for small ones that are to be kept."""
         self.adapters = []
-        if self._adapted or not self._stays or self._num_bytes > KEPT_BYTES:
+        if self._adapted or not self._keeps or self._num_bytes > KEPT_BYTES:
             self._matrices, self._adapter, self._bias = [], None, None
         # What a forward pass that was broken off had not given out.
         self._input, self._parts = None, [None] * len(self._layers)

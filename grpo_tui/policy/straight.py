@@ -270,9 +270,9 @@ class _Before(torch.autograd.Function):
         *_parameters: Tensor,
     ) -> tuple[Tensor, Tensor]:
         branch = layer.qkv.branch() if on else None
-        # Kept only where heads have norms.
-        kept = lease if layer.query_norm is not None else None
-        qkv_N_O, low_N_R = layer.qkv(layer.before_attention(x_N_D), branch, lease=kept)
+        # Kept for the way back only where heads have norms.
+        of_qkv = lease if layer.query_norm is not None else None
+        qkv_N_O, low_N_R = layer.qkv(layer.before_attention(x_N_D), branch, lease=of_qkv)
         turning, values = layer.split(qkv_N_O)
         raw = None
         if layer.query_norm is not None and layer.key_norm is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from grpo_tui.engine.gradient import UpdateResult, _noise, accumulate_gradient, 
 from grpo_tui.engine.rows import Row, split_by_tokens, token_batch
 from grpo_tui.engine.trainer import Trainer
 from grpo_tui.engine.update import split_minibatches
+from grpo_tui.policy.room import Lease, Room
 from tests.engine.support import free_gate, rows_of, small_config, take_steps, trainer_of
 
 AGGREGATIONS = (
@@ -64,6 +66,29 @@ def gradient(
     accumulate_gradient(trainer, 3, minibatch, size, free_gate(trainer), result)
     parts = [p.grad.reshape(-1) for p in trainer.policy.trainable_parameters().values() if p.grad is not None]
     return torch.cat(parts).clone(), result
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no such room")
+def test_every_microbatch_has_the_room_of_the_one_before(
+    trainer: Trainer, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail with: a graph that lives on while the next microbatch goes through."""
+    lend, lent = Room.lend, []
+
+    def counted(self: Room) -> Lease | None:
+        lease = lend(self)
+        lent.append(lease is not None)
+        return lease
+
+    monkeypatch.setattr(Room, "lend", counted)
+    before = trainer.microbatch_tokens
+    trainer.microbatch_tokens = 2 * max(row.total_length for row in rows)
+    try:
+        gradient(trainer, fresh(rows))
+    finally:
+        trainer.microbatch_tokens = before
+    assert len(lent) > 2
+    assert all(lent)
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)

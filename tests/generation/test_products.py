@@ -125,7 +125,7 @@ def test_gated_is_silu_of_the_first_times_the_second(folds: bool, packs: bool, a
 def test_a_large_copy_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen to fail with: kept whatever its size."""
     monkeypatch.setattr("grpo_tui.generation.products.KEPT_BYTES", 24 * 40 * 4 - 1)
-    joined = Joined(["head"], [(nn.Linear(24, 40), None)], folds=False, packs=False, stays=True)
+    joined = Joined(["head"], [(nn.Linear(24, 40), None)], folds=False, packs=False, keeps=True)
     with torch.no_grad():
         joined.refresh(5)
     joined.release()
@@ -136,7 +136,7 @@ def test_a_large_copy_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_nothing_adapts_is_laid_out_once(packs: bool) -> None:
     """For so many rows. Seen to fail with: let go as the others are; laid out anew at each refresh, or never."""
     plain = nn.Linear(24, 40)
-    joined = Joined(["head"], [(plain, None)], folds=False, packs=packs, stays=True)
+    joined = Joined(["head"], [(plain, None)], folds=False, packs=packs, keeps=True)
     x = torch.randn(5, 24)
     with torch.no_grad():
         joined.refresh(5)
