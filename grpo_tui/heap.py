@@ -72,7 +72,7 @@ def give_back_freed_memory() -> None:
 
 
 def give_back_where_scarce(free_bytes: int) -> None:
-    """Give back what is much beside the memory that is free (0: unknown, which is as if there were none)."""
+    """Before something that has no use for it: give back what is much beside the memory that is free (0: unknown, as if none)."""
     for lender in list(_lenders):
         if lender.num_bytes > free_bytes * MUCH:
             lender.release()

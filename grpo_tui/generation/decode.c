@@ -60,9 +60,9 @@ enum { AHEAD = 128 };
 #endif
 
 typedef uint16_t bf16;
+#define ON_A_LINE __attribute__((aligned(64)))
 /* Read and written where they lie, as whatever: copied by memcpy, GCC would take them apart and wait for the pieces. */
 typedef float floats __attribute__((vector_size(64), aligned(4), may_alias));
-#define ON_A_LINE __attribute__((aligned(64)))
 typedef int32_t ints __attribute__((vector_size(64), aligned(4), may_alias));
 typedef uint32_t words __attribute__((vector_size(64), aligned(4), may_alias));
 typedef uint16_t shorts __attribute__((vector_size(32), aligned(2), may_alias));
@@ -205,7 +205,7 @@ static inline int64_t up_to(int64_t count, int64_t multiple) { return (count + m
 
 #if TILES
 
-/* What inputs and ranks must be multiples of, and pairs that an adapter's ranks take up where they are packed. */
+/* What inputs and ranks are to be multiples of, and pairs that an adapter's ranks take up where they are packed. */
 enum { LEAST = 2 * HALF_CHUNK };
 static inline int64_t packed_pairs(int64_t pairs) { return up_to(pairs, CHUNK); }
 
@@ -236,11 +236,12 @@ static const Shapes of_products = {.palette = 1, .bytes = {64, 64, 64, 64, 64, 6
 static const Shapes of_attention = {.palette = 1, .bytes = {16, 64, 16}, .rows = {16, 16, 16}};
 
 static inline void begin_tiles(const Shapes *shapes) { _tile_loadconfig(shapes); }
-/* What was written before is there: to GCC, loading a tile reads nothing. */
-static inline void settle(void) { __asm__ volatile("" ::: "memory"); }
 static inline void end_tiles(void) { _tile_release(); }
 
-#define FETCH_CHUNK(panel)                                                                                                      \
+/* What was written before is there: to GCC, loading a tile reads nothing. */
+static inline void settle(void) { __asm__ volatile("" ::: "memory"); }
+
+#define FETCH_CHUNK(panel)                                                                                                        \
     for (int line = 0; line < CHUNK; line++) FETCH((panel) + (line + AHEAD) * WIDE)
 
 /* sums of each row += 16 outputs, over pairs of inputs: whole chunks and perhaps half a one. */
@@ -266,7 +267,7 @@ static void multiply_tile(Sums *sums, const uint32_t *panel, const uint32_t *pac
 #define LOAD(i) _tile_loadd(i, sums + i, 64);
 #define STORE(i) _tile_stored(i, sums + i, 64);
 #define WHOLE(i)                                                                                                                  \
-    FETCH_CHUNK(panels[i] + at);                                                                                                \
+    FETCH_CHUNK(panels[i] + at);                                                                                                  \
     _tile_loadd(5, panels[i] + at, 64);                                                                                           \
     _tile_dpbf16ps(i, 4, 5);
 #define HALVED(i)                                                                                                                 \
@@ -365,7 +366,6 @@ static void multiply_tiles(
 
 int has_tiles(void) { return TILES == 1; }
 
-/* Inputs and ranks are to be a multiple of this. */
 int64_t least(void) { return LEAST; }
 
 /* Some blocks of outputs of one tile of rows, rounded. */

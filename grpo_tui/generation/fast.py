@@ -45,6 +45,7 @@ from grpo_tui.policy.policy import Policy, TokenBatch
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.15}
 """Largest total variation between the distributions of twin and model that is taken for rounding."""
+SLOWER = "two to four times slower than"
 
 
 class FastSampler:
@@ -92,7 +93,7 @@ class FastSampler:
     ) -> list[SampledTokens]:
         """One completion for each request, in order."""
         num_rows = min(len(requests), self._max_rows)
-        give_back_where_scarce(machine.free_memory())  # what an update keeps for the next, which is not now
+        give_back_where_scarce(machine.free_memory())
         with (
             self._on_its_device(),
             decoding_threads(self._policy),
@@ -217,7 +218,7 @@ def way_of_decoding(device: torch.device, dtype: torch.dtype) -> str:
     try:
         built = library()
     except CannotBuildError as error:
-        return f"torch, two to four times slower than compiled code: {one_line(error)}"
+        return f"torch, {SLOWER} compiled code: {one_line(error)}"
     return "compiled code" + (" with matrix instructions (AMX)" if built.has_tiles() else "")
 
 
@@ -260,7 +261,7 @@ def _compiled(policy: Policy, say: Callable[[str], None]) -> tuple[FastSampler, 
             return None
         deviation = sampler.deviation()
     except CannotBuildError as error:
-        say(f"decoding goes by torch, two to four times slower than by compiled code: {one_line(error)}")
+        say(f"decoding goes by torch, {SLOWER} by compiled code: {one_line(error)}")
         return None
     except (*UNFIT, AssertionError, MemoryError) as error:
         say(f"compiled decoding does not work here ({one_line(error)}); torch's decode, slower")

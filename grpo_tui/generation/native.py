@@ -30,7 +30,7 @@ from grpo_tui.policy.norm import RmsNorm
 WIDE = 16
 """Outputs of a block, and rows of a tile."""
 LARGEST_HEAD = 256
-"""Numbers of a head."""
+"""Numbers of a head at most."""
 JOINED = 3
 """Layers that one product can stand for."""
 NEVER = 1 << 60

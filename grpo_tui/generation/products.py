@@ -111,7 +111,6 @@ class Joined:
         self.names = tuple(names)
         self._layers, self._folds, self._packs, self._keeps = layers, folds, packs, keeps
         self._widths = [plain.out_features for plain, _ in layers]
-        self._width = sum(self._widths)
         self._apart = False
         self._num_rows = 0
         self._matrices: list[Matrix] = []

@@ -12,9 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from grpo_tui.config import machine
 from grpo_tui.generation.drawing import MAX_ROWS, Cost, Drawn, draw_all
 from grpo_tui.generation.threads import decoding_threads
 from grpo_tui.generation.types import OnToken, SampledTokens, SampleRequest, SamplingSettings
+from grpo_tui.heap import give_back_where_scarce
 from grpo_tui.policy.policy import Policy, positions
 
 
@@ -30,6 +32,7 @@ class TrustedSampler:
         self, requests: Sequence[SampleRequest], settings: SamplingSettings, on_token: OnToken
     ) -> list[SampledTokens]:
         """One completion for each request, in order."""
+        give_back_where_scarce(machine.free_memory())
         with decoding_threads(self._policy):
             return draw_all(
                 self._policy,

@@ -14,6 +14,9 @@ import torch
 from torch import Tensor
 
 from grpo_tui.config import machine
+from grpo_tui.generation.fast import FastSampler
+from grpo_tui.generation.trusted import TrustedSampler
+from grpo_tui.generation.types import SampleRequest, SamplingSettings
 from grpo_tui.heap import give_back_freed_memory, give_back_where_scarce
 from grpo_tui.policy.checkpointing import checkpointed
 from grpo_tui.policy.loading import make_lean
@@ -100,6 +103,20 @@ def test_where_memory_is_scarce_a_sampling_does_not_wait_for_it(free: int, stays
     assert (room.num_bytes > 0) is stays
 
 
+@pytest.mark.parametrize("kind", [TrustedSampler, FastSampler])
+def test_a_sampler_asks_for_it(
+    kind: type[TrustedSampler] | type[FastSampler], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail with: either that does not."""
+    policy = lean_policy("llama")
+    numbers(policy, batch())
+    assert of(policy).num_bytes > 0
+    monkeypatch.setattr(machine, "free_memory", lambda: 0)
+    request = SampleRequest(prompt_ids=(5, 6), stream_key="a")
+    kind(policy).sample([request], SamplingSettings(max_new_tokens=2), lambda _tick: None)
+    assert of(policy).num_bytes == 0
+
+
 def test_threads_cannot_both_have_it() -> None:
     """Seen to fail with: asked and lent without a lock."""
     room, interval = Room(), sys.getswitchinterval()
@@ -147,8 +164,7 @@ def test_without_a_lease_memory_is_taken_as_usual() -> None:
     assert room_for(None, torch.Size((2, 3)), LIKE).shape == (2, 3)
 
 
-def test_where_there_are_no_addresses_memory_is_taken_as_usual(monkeypatch: pytest.MonkeyPatch) -> None:
-
+def test_where_there_are_no_addresses_it_is_not_lent(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_arguments: object, **_options: object) -> None:
         raise OSError(12, "Cannot allocate memory")
 
